@@ -1,0 +1,90 @@
+//! Builds: the release programs, and the transform as `rpk transform build` builds it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+const WASM_TARGET: &str = "wasm32-wasip1";
+const WASM_NAME: &str = "tickpanda-transform.wasm";
+/// Where the built transform lies, for the demo and the tests.
+pub(crate) const WASM_VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
+
+/// A cargo that runs at the top of the workspace.
+pub(crate) fn cargo() -> Result<Command> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()?);
+    Ok(cargo)
+}
+
+/// Builds the programs that the demo starts.
+pub(crate) fn programs() -> Result<()> {
+    run(cargo()?.args(["build", "--release", "--bins"]).args([
+        "-ptickpanda",
+        "-ptickpanda-source",
+        "-ptickpanda-sink",
+    ]))
+}
+
+/// The path of a program that [`programs`] built.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    Ok(target_directory()?.join("release").join(name))
+}
+
+/// Builds the transform with exactly the command that `rpk transform build` runs (rpk's source,
+/// `cli/transform/build.go`), and returns the path of the module.
+pub(crate) fn wasm() -> Result<PathBuf> {
+    ensure_wasm_target()?;
+    let target = format!("--target={WASM_TARGET}");
+    run(cargo()?
+        .current_dir(root()?.join("transform"))
+        .args(["build", "--release", &target])
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-Ctarget-feature=+simd128"))?;
+    Ok(target_directory()?.join(WASM_TARGET).join("release").join(WASM_NAME))
+}
+
+/// rust-toolchain.toml names the target, but an installation may be set not to fetch by itself.
+fn ensure_wasm_target() -> Result<()> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()?))?;
+    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).is_dir() {
+        return Ok(());
+    }
+    eprintln!("xtask: fetching the Rust target {WASM_TARGET}");
+    run(Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(root()?)).context(
+        "the transform needs the Rust target wasm32-wasip1; \
+         install it with `rustup target add wasm32-wasip1` and run this command again",
+    )
+}
+
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
+}
+
+fn target_directory() -> Result<PathBuf> {
+    if let Some(set) = env::var_os("CARGO_TARGET_DIR") {
+        return Ok(root()?.join(set));
+    }
+    Ok(root()?.join("target"))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.status().with_context(|| format!("cannot run {shown}"))?;
+    if !status.success() {
+        bail!("{shown} failed ({status})");
+    }
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown} failed ({})", output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
