@@ -1,1 +1,18 @@
-//! (to come)
+//! The command `tickpanda`: the demo, and what it is made of, each part by itself.
+//!
+//! | module | command | what it does |
+//! |---|---|---|
+//! | [`demo`] | `demo` | the whole pipeline on this machine, watched, drained and recounted |
+//! | [`broker`] | `broker` | the local Kafka-protocol broker with the transform inside |
+//! | [`exchange`] | `exchange` | the fake CryptoCompare |
+//! | [`make_trades`] | `make-trades` | distinct seeded trade frames, one a line |
+//!
+//! Nothing here lies in the data path of a Redpanda cluster.
+
+pub mod broker;
+pub mod cli;
+pub mod demo;
+pub mod exchange;
+pub mod make_trades;
+mod shutdown;
+mod topics;

@@ -1,0 +1,172 @@
+//! The demo's view of the database: whose it is, and how many rows it holds.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Row};
+use tickpanda_database::{Server, ServerConfig};
+use tickpanda_model::topic;
+
+/// The tables and views of our migrations. Anything else in the database is somebody else's.
+const OURS: [&str; 6] = ["ticks", "ohlcv", "dead_letters", "gaps", "sink_offsets", "_sqlx_migrations"];
+
+/// Rows per table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Rows {
+    pub(crate) ticks: u64,
+    pub(crate) candles: u64,
+}
+
+/// What the sink has committed of one broker's topics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// Records of the three output topics that are dealt with.
+    pub(crate) records: u64,
+    /// Of them, ticks and candles that are neither duplicate nor refused.
+    pub(crate) rows: u64,
+    pub(crate) duplicate_ticks: u64,
+    pub(crate) refused_ticks: u64,
+}
+
+/// The given database, or a server that is started for the demo.
+pub(crate) async fn obtain(dir: &Path) -> Result<Server> {
+    let config = ServerConfig { data_dir: Some(dir.join("database")), ..ServerConfig::default() };
+    Server::start(config).await.context("no database")
+}
+
+/// Where source and demo find it: the database of a server of ours is called `ticks`.
+pub(crate) async fn url(server: &Server) -> Result<String> {
+    server.database("ticks").await.context("cannot make the database")
+}
+
+/// The URL for people: without a password.
+pub(crate) fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, rest)), Some((_, place))) => {
+            let user = rest.split(['@', ':']).next().unwrap_or_default();
+            format!("{scheme}://{user}@{place}")
+        }
+        _ => "(a database URL)".to_owned(),
+    }
+}
+
+/// A small pool: the demo only looks.
+pub(crate) async fn connect(url: &str) -> Result<PgPool> {
+    // Parsed apart, so that an error about the URL never shows the password in it.
+    let options: PgConnectOptions =
+        url.parse().ok().context("DATABASE_URL is not a PostgreSQL URL like postgres://user@host/database")?;
+    let options = options.application_name("tickpanda-demo");
+    let pool = PgPoolOptions::new().max_connections(2).connect_with(options).await;
+    pool.context("cannot connect to the database")
+}
+
+/// Refuses a database that holds anything but what this data directory's clusters wrote.
+///
+/// `is_ours` tells from a `sink_offsets.cluster` whether it is this broker's.
+async fn refuse_foreign(pool: &PgPool, is_ours: impl Fn(&str) -> bool) -> Result<()> {
+    const OTHER_RELATIONS: &str = "\
+        select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+        where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' \
+        and n.nspname !~ '^(pg_|_timescaledb|timescaledb)' \
+        and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e') \
+        and not (n.nspname = current_schema() and c.relname = any($1)) order by 1";
+    let others: Vec<String> =
+        sqlx::query_scalar(OTHER_RELATIONS).bind(&OURS[..]).fetch_all(pool).await?;
+    if let Some(first) = others.first() {
+        bail!(
+            "the database holds {first}{}, which is not tickpanda's: give the demo a database of its own, or pass --into-existing",
+            match others.len() { 1 => String::new(), n => format!(" and {} more", n - 1) }
+        );
+    }
+    if rows(pool).await? == Rows::default() {
+        return Ok(());
+    }
+    let clusters: Vec<String> =
+        sqlx::query_scalar("select distinct cluster from sink_offsets").fetch_all(pool).await?;
+    if clusters.is_empty() || !clusters.iter().all(|cluster| is_ours(cluster)) {
+        bail!(
+            "the database holds rows that came from another broker: give the demo a database of its own \
+             (or the --data-dir that they came from), or pass --into-existing"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a database that is not ours, or, where it is wanted all the same, returns what it held
+/// before the first run on this data directory.
+pub(crate) async fn admit(
+    pool: &PgPool,
+    cluster: &str,
+    into_existing: bool,
+    baseline: &Path,
+) -> Result<Rows> {
+    if let Ok(saved) = std::fs::read(baseline) {
+        return serde_json::from_slice(&saved)
+            .with_context(|| format!("{} is damaged", baseline.display()));
+    }
+    if !into_existing {
+        refuse_foreign(pool, |other| other.starts_with(cluster)).await?;
+        return Ok(Rows::default());
+    }
+    let before = rows(pool).await?;
+    std::fs::write(baseline, serde_json::to_vec(&before)?)
+        .with_context(|| format!("cannot write {}", baseline.display()))?;
+    Ok(before)
+}
+
+/// What the sink has committed, by its own account: cheap enough for every glance.
+pub(crate) async fn written(pool: &PgPool, cluster: &str) -> Result<Written> {
+    if !has_table(pool, "sink_offsets").await? {
+        return Ok(Written::default()); // the sink has not migrated yet
+    }
+    const QUERY: &str = "select topic, sum(next_offset)::bigint, sum(duplicates)::bigint, sum(refused)::bigint \
+        from sink_offsets where starts_with(cluster, $1) and topic = any($2) group by topic";
+    let by_topic: Vec<(String, i64, i64, i64)> =
+        sqlx::query_as(QUERY).bind(cluster).bind(&topic::OUTPUTS[..]).fetch_all(pool).await?;
+    let mut written = Written::default();
+    for (name, records, duplicates, refused) in by_topic {
+        let [records, duplicates, refused] = [records, duplicates, refused].map(u64::try_from);
+        let (records, duplicates, refused) = (records?, duplicates?, refused?);
+        written.records += records;
+        if name == topic::TICKS {
+            (written.duplicate_ticks, written.refused_ticks) = (duplicates, refused);
+        }
+        if name != topic::DEAD_LETTERS {
+            written.rows += records.saturating_sub(duplicates + refused);
+        }
+    }
+    Ok(written)
+}
+
+async fn has_table(pool: &PgPool, name: &str) -> Result<bool> {
+    let there = sqlx::query_scalar("select to_regclass($1) is not null").bind(name).fetch_one(pool);
+    there.await.context("cannot look at the database")
+}
+
+/// Exact row counts; 0 where the tables are not there yet.
+pub(crate) async fn rows(pool: &PgPool) -> Result<Rows> {
+    for table in ["ticks", "ohlcv", "sink_offsets"] {
+        if !has_table(pool, table).await? {
+            return Ok(Rows::default());
+        }
+    }
+    let row = sqlx::query("select (select count(*) from ticks), (select count(*) from ohlcv)");
+    let row = row.fetch_one(pool).await.context("cannot count rows")?;
+    let count = |i: usize| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(i)?)?) };
+    Ok(Rows { ticks: count(0)?, candles: count(1)? })
+}
+
+/// The latest price of a few pairs, for people to look at.
+pub(crate) async fn prices(pool: &PgPool, symbols: &[String]) -> Result<Vec<(String, f64)>> {
+    let mut prices = Vec::new();
+    for symbol in symbols {
+        let latest: Option<f64> =
+            sqlx::query_scalar("select price from ticks where symbol = $1 order by time desc limit 1")
+                .bind(symbol)
+                .fetch_optional(pool)
+                .await?;
+        prices.extend(latest.map(|price| (symbol.clone(), price)));
+    }
+    Ok(prices)
+}

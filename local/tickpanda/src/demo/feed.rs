@@ -1,0 +1,86 @@
+//! Where the frames come from.
+
+use std::collections::BTreeSet;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::settings::DemoSettings;
+
+const VENDOR: (&str, u16) = ("streamer.cryptocompare.com", 443);
+const KEY: &str = "CRYPTOCOMPARE_API_KEY";
+
+/// What the source is connected to.
+pub(crate) enum Feed {
+    /// The local exchange's own market.
+    Synthetic,
+    /// A recorded file, through the local exchange.
+    Replay(Replay),
+    /// The real vendor.
+    Live,
+}
+
+/// What a recorded file holds.
+pub(crate) struct Replay {
+    pub(crate) file: PathBuf,
+    pub(crate) subs: Vec<String>,
+    /// Data frames in it: what the source will publish.
+    pub(crate) frames: u64,
+}
+
+impl Feed {
+    /// Looks at what was asked for, before anything is started for it.
+    pub(crate) async fn choose(settings: &DemoSettings) -> Result<Self> {
+        if settings.live {
+            can_reach_vendor().await?;
+            return Ok(Feed::Live);
+        }
+        let Some(file) = settings.replay.clone() else { return Ok(Feed::Synthetic) };
+        let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
+        let path = file.clone();
+        let scan = tokio::task::spawn_blocking(move || tickpanda_exchange::scan_replay(&path)).await??;
+        if scan.frames == 0 {
+            bail!("{} holds no data frame", file.display());
+        }
+        Ok(Feed::Replay(Replay { file, subs: scan.subs, frames: scan.frames }))
+    }
+
+    /// Symbols whose latest price is worth a place on the line.
+    pub(crate) fn symbols(&self) -> Vec<String> {
+        const SHOWN: usize = 4;
+        let pairs: BTreeSet<String> = match self {
+            Feed::Synthetic | Feed::Live => ["BTCUSD", "ETHUSD"].map(String::from).into(),
+            Feed::Replay(replay) => {
+                let symbol = |sub: &String| {
+                    let mut parts = sub.split('~').skip(2);
+                    Some([parts.next()?, parts.next()?].concat())
+                };
+                replay.subs.iter().filter_map(symbol).collect()
+            }
+        };
+        pairs.into_iter().take(SHOWN).collect()
+    }
+}
+
+/// One clear line now beats a source that tries for ever behind a display of zeros.
+async fn can_reach_vendor() -> Result<()> {
+    if std::env::var(KEY).unwrap_or_default().trim().is_empty() {
+        bail!("--live needs CryptoCompare's key: set {KEY} in the environment or in .env");
+    }
+    let (host, port) = VENDOR;
+    let attempt = async {
+        let addresses =
+            tokio::task::spawn_blocking(move || VENDOR.to_socket_addrs().map(Vec::from_iter)).await??;
+        TcpStream::connect(&addresses[..]).await.map(drop)
+    };
+    let why = match timeout(Duration::from_secs(10), attempt).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer within 10 s".to_owned(),
+    };
+    bail!("cannot reach CryptoCompare at {host}:{port} ({why}): check the network, or run without --live for the local exchange")
+}

@@ -1,0 +1,279 @@
+//! The parts, started in the order in which data needs them and stopped in the order in which it
+//! leaves them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use sqlx::PgPool;
+use tickpanda_broker::{Broker, BrokerConfig, StartAt, TransformSpec};
+use tickpanda_database::Server;
+use tickpanda_kafka::Client;
+use tickpanda_model::topic;
+use tickpanda_source::ledger;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
+
+use super::children::{Child, peak_memory};
+use super::database::{self, Rows};
+use super::feed::Feed;
+use super::settings::DemoSettings;
+use super::sums::Sums;
+use super::{STOP_DEADLINE, recount};
+use crate::topics;
+
+const TRANSFORM: &str = "tickpanda-transform";
+const DEFAULT_RATE: u32 = 500;
+
+/// All parts of the running demo.
+pub(crate) struct Pipeline {
+    pub(super) broker: Broker,
+    pub(super) pool: PgPool,
+    database: Server,
+    pub(super) exchange: Option<Child>,
+    pub(super) source: Option<Child>,
+    pub(super) sink: Option<Child>,
+    state_dir: PathBuf,
+    /// Rows that somebody else had in the database (`--into-existing`).
+    baseline: Rows,
+    /// Raw records before this run.
+    pub(super) raw_before: u64,
+    pub(super) first_frame: Option<Instant>,
+    pub(super) caught_up: Option<Instant>,
+    peaks: BTreeMap<&'static str, u64>,
+}
+
+impl Pipeline {
+    pub(crate) async fn start(settings: &DemoSettings, feed: &Feed, dir: &Path) -> Result<Self> {
+        let wasm = std::fs::read(&settings.wasm)
+            .with_context(|| format!("cannot read the transform {}", settings.wasm.display()))?;
+        let logs = dir.join("logs");
+        std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+
+        let database = database::obtain(dir).await?;
+        let url = database::url(&database).await?;
+        let pool = database::connect(&url).await?;
+        let broker = start_broker(settings, dir).await?;
+        let cluster = broker.cluster_id().to_string();
+        let baseline =
+            database::admit(&pool, &cluster, settings.into_existing, &dir.join("baseline.json")).await?;
+
+        for topic in topics::all(settings.partitions)? {
+            // The sums need the whole topic, so the demo keeps what a cluster would let go.
+            let kept = topic.settings.iter().filter(|(key, _)| *key != "retention.ms");
+            let kept = kept.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            broker.create_topic(topic.name, topic.partitions, kept).await?;
+        }
+        broker
+            .deploy(TransformSpec {
+                name: TRANSFORM.to_owned(),
+                wasm,
+                input_topic: topic::RAW.to_owned(),
+                output_topics: topic::OUTPUTS.map(String::from).to_vec(),
+                env: BTreeMap::new(),
+                start: StartAt::Earliest,
+            })
+            .await
+            .with_context(|| format!("cannot deploy {}", settings.wasm.display()))?;
+
+        println!("broker    {}   (kcat -b {} -L)", broker.addr(), broker.addr());
+        println!("database  {}   {}", database.kind(), database::shown(&url));
+        println!("logs      {}", logs.display());
+
+        let raw_before = total(&broker, topic::RAW);
+        let state_dir = dir.join("source");
+        let mut pipeline = Pipeline {
+            broker,
+            pool,
+            database,
+            exchange: None,
+            source: None,
+            sink: None,
+            state_dir,
+            baseline,
+            raw_before,
+            first_frame: None,
+            caught_up: None,
+            peaks: BTreeMap::new(),
+        };
+        pipeline.start_children(settings, feed, &url, &logs).await?;
+        Ok(pipeline)
+    }
+
+    async fn start_children(
+        &mut self,
+        settings: &DemoSettings,
+        feed: &Feed,
+        url: &str,
+        logs: &Path,
+    ) -> Result<()> {
+        let brokers = self.broker.addr().to_string();
+        let sink = Child::start("sink", "tickpanda-sink", logs, |command| {
+            command.args(["--brokers", &brokers, "--stop-on-stdin-close"]);
+            command.env("DATABASE_URL", url);
+        });
+        self.sink = Some(sink.await?);
+
+        let vendor = match feed {
+            Feed::Live => None,
+            Feed::Synthetic | Feed::Replay(_) => Some(self.start_exchange(settings, feed, logs).await?),
+        };
+        let mut subs_file = None;
+        if let Feed::Replay(replay) = feed {
+            let file = self.state_dir.join("replay.subs");
+            std::fs::create_dir_all(&self.state_dir)?;
+            std::fs::write(&file, replay.subs.join("\n"))
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            subs_file = Some(file);
+        }
+        let state_dir = self.state_dir.clone();
+        let source = Child::start("source", "tickpanda-source", logs, |command| {
+            command.args(["--brokers", &brokers, "--stop-on-stdin-close", "--state-dir"]).arg(state_dir);
+            if let Some(vendor) = vendor {
+                command.args(["--ws-url", &vendor.ws, "--rest-url", &vendor.rest]);
+                command.env("CRYPTOCOMPARE_API_KEY", &vendor.key);
+            }
+            if let Some(file) = subs_file {
+                command.arg("--subs-file").arg(file).args(["--history", "none"]);
+            }
+        });
+        self.source = Some(source.await?);
+        Ok(())
+    }
+
+    async fn start_exchange(
+        &mut self,
+        settings: &DemoSettings,
+        feed: &Feed,
+        logs: &Path,
+    ) -> Result<Vendor> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let mut exchange = Child::start("exchange", "tickpanda", logs, |command| {
+            command.args(["exchange", "--listen", "127.0.0.1:0", "--stop-on-stdin-close"]);
+            command.args(["--seed", &settings.seed.to_string()]);
+            command.env("TICKPANDA_EXCHANGE_KEY", &key).stdout(Stdio::piped());
+            let rate = match feed {
+                Feed::Replay(replay) => {
+                    command.arg("--replay").arg(&replay.file);
+                    settings.rate
+                }
+                Feed::Synthetic | Feed::Live => settings.rate.or(Some(DEFAULT_RATE)),
+            };
+            if let Some(rate) = rate {
+                command.args(["--rate", &rate.to_string()]);
+            }
+        })
+        .await?;
+        let stdout = exchange.stdout().context("the exchange's output is piped")?;
+        let mut line = String::new();
+        let read = timeout(STOP_DEADLINE, BufReader::new(stdout).read_line(&mut line)).await;
+        self.exchange = Some(exchange);
+        let addresses = read.ok().and_then(Result::ok).and_then(|_| line.trim().split_once(' '));
+        let (ws, rest) = addresses.with_context(|| {
+            format!("the exchange did not say where it listens; see {}", logs.join("exchange.log").display())
+        })?;
+        Ok(Vendor { ws: ws.to_owned(), rest: rest.to_owned(), key })
+    }
+
+    /// Stops the source, having flushed what it holds.
+    pub(super) async fn stop_source(&mut self) -> Result<()> {
+        self.note_memory();
+        if let Some(source) = self.source.take() {
+            source.stop(STOP_DEADLINE).await?;
+        }
+        if let Some(exchange) = self.exchange.take() {
+            exchange.stop(STOP_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop_sink(&mut self) -> Result<()> {
+        self.note_memory();
+        if let Some(sink) = self.sink.take() {
+            sink.stop(STOP_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    fn note_memory(&mut self) {
+        let ours = ("demo and broker", peak_memory("self".as_ref()));
+        let children = [&self.source, &self.exchange, &self.sink];
+        let children = children.into_iter().flatten().map(Child::peak_memory);
+        for (name, peak) in children.chain([ours]) {
+            self.peaks.extend(peak.map(|peak| (name, peak)));
+        }
+    }
+
+    /// Recounts everything and compares.
+    pub(crate) async fn sums(&mut self) -> Result<Sums> {
+        let mut sums = Sums { frames: self.frames(), ..Sums::default() };
+        if let (Some(first), Some(last)) = (self.first_frame, self.caught_up) {
+            sums.seconds = last.duration_since(first).as_secs_f64();
+            if sums.seconds > 0.0 {
+                sums.frames_per_second = sums.frames as f64 / sums.seconds;
+            }
+        }
+        let client = Client::connect(&[self.broker.addr().to_string()], tickpanda_kafka::ClientConfig::default());
+        let client = client.await.context("cannot read back from the broker")?;
+        let seqs = recount::recount(&client, &self.broker.watermarks(topic::RAW), &mut sums).await?;
+        let endings = ledger::endings(&self.state_dir).context("cannot read the source's ledger")?;
+        let seqs = seqs.report(&endings);
+        (sums.lost, sums.unpublished, sums.publish_retries) =
+            (seqs.lost, seqs.unpublished, seqs.publish_retries);
+        sums.ticks = total(&self.broker, topic::TICKS);
+        sums.candles = total(&self.broker, topic::CANDLES);
+        sums.dead_letters = total(&self.broker, topic::DEAD_LETTERS);
+        let rows = database::rows(&self.pool).await?;
+        sums.tick_rows = rows.ticks.saturating_sub(self.baseline.ticks);
+        sums.candle_rows = rows.candles.saturating_sub(self.baseline.candles);
+        let written = database::written(&self.pool, self.broker.cluster_id()).await?;
+        (sums.duplicates, sums.refused) = (written.duplicate_ticks, written.refused_ticks);
+        sums.balanced = sums.faults().is_empty();
+        Ok(sums)
+    }
+
+    /// Stops what is left: broker and database.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.stop_source().await?;
+        self.stop_sink().await?;
+        let peaks = self.peaks.iter().map(|(name, peak)| format!("{name} {} MB", peak / 1_000_000));
+        println!("\npeak memory    {}", peaks.collect::<Vec<_>>().join(", "));
+        self.pool.close().await;
+        self.broker.shutdown().await.context("the broker did not stop")?;
+        self.database.stop().await.context("the database did not stop")
+    }
+
+    /// Raw records of this run.
+    pub(super) fn frames(&self) -> u64 {
+        total(&self.broker, topic::RAW) - self.raw_before
+    }
+}
+
+struct Vendor {
+    ws: String,
+    rest: String,
+    key: String,
+}
+
+/// Records on a topic.
+pub(super) fn total(broker: &Broker, topic: &str) -> u64 {
+    let lengths = broker.watermarks(topic).into_iter().map(|(start, end)| end - start);
+    lengths.map(|length| u64::try_from(length).unwrap_or(0)).sum()
+}
+
+/// Listens where asked; by default where Kafka clients expect it, if that is free.
+async fn start_broker(settings: &DemoSettings, dir: &Path) -> Result<Broker> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listen = settings.kafka_listen.unwrap_or_else(|| {
+        let free = TcpListener::bind(loopback(9092)).is_ok();
+        loopback(if free { 9092 } else { 0 })
+    });
+    let config = BrokerConfig { listen, ..BrokerConfig::new(dir.join("broker")) };
+    Broker::start(config).await.context("cannot start the broker")
+}
+
+/// How often progress is looked at.
+pub(super) const GLANCE: Duration = Duration::from_millis(50);

@@ -1,0 +1,54 @@
+//! The topics of `rpk/topics.conf`, which a cluster's deploy script reads too.
+
+use anyhow::{Context, Result, bail};
+
+const CONF: &str = include_str!("../../../rpk/topics.conf");
+
+/// One topic to create.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) name: &'static str,
+    pub(crate) partitions: i32,
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
+}
+
+/// All topics, with `partitions` for those that must share one count.
+pub(crate) fn all(partitions: i32) -> Result<Vec<Topic>> {
+    let lines = CONF.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    lines.map(|line| parse(line, partitions).with_context(|| format!("topics.conf: {line}"))).collect()
+}
+
+fn parse(line: &'static str, shared: i32) -> Result<Topic> {
+    let mut words = line.split_whitespace();
+    let (Some(name), Some(count)) = (words.next(), words.next()) else {
+        bail!("a line is: name, partitions, settings");
+    };
+    let partitions = if count == "P" { shared } else { count.parse().context("partitions")? };
+    let setting = |word: &'static str| word.split_once('=').context("a setting is key=value");
+    Ok(Topic { name, partitions, settings: words.map(setting).collect::<Result<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tickpanda_model::topic;
+
+    #[test]
+    fn raw_and_output_topics_share_one_partition_count() {
+        let topics = all(6).unwrap();
+        let partitions = |name| topics.iter().find(|t| t.name == name).unwrap().partitions;
+        for name in [topic::RAW, topic::TICKS, topic::CANDLES, topic::DEAD_LETTERS] {
+            assert_eq!(partitions(name), 6, "{name}");
+        }
+        for name in [topic::CONTROL, topic::CONTROL_REPLIES, topic::GAPS] {
+            assert_eq!(partitions(name), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_raw_topic_keeps_the_sources_timestamps() {
+        let topics = all(1).unwrap();
+        let raw = topics.iter().find(|t| t.name == topic::RAW).unwrap();
+        assert!(raw.settings.contains(&("message.timestamp.type", "CreateTime")));
+    }
+}
