@@ -1,1 +1,75 @@
-//! (to come)
+//! Runs a Redpanda Wasm data transform on one machine, exactly as the broker does.
+//!
+//! Redpanda's documentation offers no way to run a Rust transform outside a cluster. This crate
+//! is one: the same imports with the same return codes and traps, the same limits of memory,
+//! stack and fuel, the same clocks (record time) and randomness (none), the same log rules. What
+//! a transform does here, record for record, it does in the broker (v24.2 to v24.3; later ones
+//! differ in batching, not in what the guest sees).
+//!
+//! A transform's own test, after `cargo build --release --target wasm32-wasip1`:
+//!
+//! ```no_run
+//! use tickpanda_host::{Batch, Module, Outputs, Record, Vm, VmConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let module = Module::compile(&std::fs::read("target/wasm32-wasip1/release/upper.wasm")?)?;
+//! let mut vm = Vm::start(&module, VmConfig::new("upper", "words", ["shouts"]))?;
+//! let batch = Batch::builder().record(1_700_000_000_000, &Record::value(b"hello")).build()?;
+//! let mut out = Outputs::default();
+//! vm.transform(&batch, &mut out)?;
+//! let records: Vec<Record> = out.iter().map(|o| o.record()).collect();
+//! assert_eq!(records[0].value, Some(&b"HELLO"[..]));
+//! # Ok(()) }
+//! ```
+//!
+//! # How it works
+//!
+//! The guest owns the loop: its `_start` never returns, it *asks* for batches. So a [`Vm`] is a
+//! thread that runs `_start`, and the host function `read_batch_header` is where it waits:
+//!
+//! ```text
+//!  caller's thread                    the Vm's thread
+//!  ───────────────                    ───────────────────────────────────────────────
+//!  Vm::transform ── Batch, Outputs ─▶ read_batch_header ─▶ guest
+//!                                     read_next_record  ◀─▶ guest   (payload copied in)
+//!                                     write_record      ◀── guest   (payload copied out)
+//!  Vm::transform ◀──────── Outputs ── read_batch_header ◀── guest
+//! ```
+//!
+//! # Layout
+//!
+//! - [`Module`]: compiled and linked once; [`Vm`]: one running instance with its memory
+//! - [`Batch`], [`Outputs`], [`Record`]: what goes in and comes out; `payload`, `varint`: the framing
+//! - `abi`, `wasi`, `stubs`: the imports; `guest`: the bounds-checked way to the guest's memory
+//! - `engine`, `trap`, `log`: the broker's wasmtime settings, trap texts and log rules
+//!
+//! # What it is not
+//!
+//! It reads no topic and writes none, and it never starts a dead VM again by itself: that is the
+//! caller's (the broker does it with a growing back-off, for ever).
+
+mod abi;
+mod batch;
+mod builder;
+mod engine;
+mod error;
+mod guest;
+mod log;
+mod module;
+mod outputs;
+mod payload;
+mod state;
+mod stubs;
+mod trap;
+mod varint;
+mod vm;
+mod wasi;
+
+pub use batch::{Batch, BatchHeader};
+pub use builder::BatchBuilder;
+pub use error::HostError;
+pub use log::{LogDrop, LogLevel, LogLine, MAX_LOG_BYTES};
+pub use module::Module;
+pub use outputs::{Output, Outputs};
+pub use payload::{Header, Record};
+pub use vm::{Limits, MAX_OUTPUT_TOPICS, Vm, VmConfig};
