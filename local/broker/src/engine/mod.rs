@@ -1,0 +1,103 @@
+//! The transform engine: what is produced to an input topic appears on the output topics, as
+//! Redpanda would write it.
+//!
+//! ```text
+//! input partition ─▶ read batches ─▶ decompress ─▶ Vm (tickpanda-host) ─▶ frame ─▶ output partition
+//!       ▲                                                                    │       (input mod count)
+//!       └───────────── next offset, committed after the outputs ◀────────────┘
+//! ```
+//!
+//! One thread and one VM for each transform; it serves the input partitions in turn. At least
+//! once: progress is written after the outputs, so what a killed broker had not committed is
+//! transformed again. A batch on which the guest traps is tried again for ever, with a growing
+//! back-off, while the other partitions go on in a new VM. Nothing here may decode a record.
+
+mod output;
+mod progress;
+mod spec;
+mod status;
+mod worker;
+
+pub use spec::{StartFrom, TransformSpec, TransformTiming};
+pub use status::{PartitionStatus, TransformState, TransformStatus};
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tickpanda_host::Module;
+
+use crate::error::BrokerError;
+use crate::storage::Store;
+use worker::Worker;
+
+/// Transforms at most: as many heaps as Redpanda reserves by default.
+const MOST: usize = 10;
+
+/// All deployed transforms.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    store: Arc<Store>,
+    timing: TransformTiming,
+    running: Mutex<BTreeMap<String, worker::Handle>>,
+}
+
+impl Engine {
+    pub(crate) fn new(store: Arc<Store>, timing: TransformTiming) -> Self {
+        Self { store, timing, running: Mutex::default() }
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, worker::Handle>> {
+        // The map is whole after any panic: handles are put in and taken out in one step.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compiles and starts a transform, in place of the one of that name if there is one, whose
+    /// progress it keeps. Blocks while it compiles.
+    pub(crate) fn deploy(&self, spec: TransformSpec) -> Result<(), BrokerError> {
+        spec.check()?;
+        let invalid =
+            |what: String| BrokerError::InvalidTransform { name: spec.name.clone(), what };
+        let module = Module::compile(&spec.wasm).map_err(|error| invalid(error.to_string()))?;
+        let topic = |name: &String| {
+            self.store.topic(name).ok_or_else(|| invalid(format!("topic {name:?} does not exist")))
+        };
+        let input = topic(&spec.input_topic)?;
+        let outputs = spec.output_topics.iter().map(topic).collect::<Result<Vec<_>, _>>()?;
+        let mut running = self.running();
+        if running.len() >= MOST && !running.contains_key(&spec.name) {
+            return Err(invalid(format!("the limit of {MOST} transforms is reached")));
+        }
+        if let Some(old) = running.remove(&spec.name) {
+            old.stop();
+            old.join();
+        }
+        let progress = progress::Progress::load(&self.store.transforms_dir(), &spec, &input)?;
+        let name = spec.name.clone();
+        let handle = Worker::start(spec, module, input, outputs, progress, self.timing.clone())?;
+        running.insert(name, handle);
+        Ok(())
+    }
+
+    /// How far every transform is.
+    pub(crate) fn status(&self) -> Vec<TransformStatus> {
+        self.running().values().map(worker::Handle::status).collect()
+    }
+
+    /// The name of a transform that reads or writes this topic.
+    pub(crate) fn user_of(&self, topic: &str) -> Option<String> {
+        let running = self.running();
+        running.values().find(|handle| handle.uses(topic)).map(|handle| handle.name().to_owned())
+    }
+
+    /// Tells all transforms to end; does not wait.
+    pub(crate) fn stop(&self) {
+        self.running().values().for_each(worker::Handle::stop);
+    }
+
+    /// Ends all transforms, their progress committed. Blocks until they have ended.
+    pub(crate) fn shut_down(&self) {
+        self.stop();
+        let running = std::mem::take(&mut *self.running());
+        running.into_values().for_each(worker::Handle::join);
+    }
+}

@@ -1,0 +1,46 @@
+//! How far a transform is, for people and for whoever waits for it to be done.
+
+use uuid::Uuid;
+
+/// A transform with its input partitions.
+#[derive(Debug, Clone)]
+pub struct TransformStatus {
+    /// As deployed.
+    pub name: String,
+    /// Drawn when a transform of this name was first deployed on this input topic.
+    pub id: Uuid,
+    /// Where it reads.
+    pub input_topic: String,
+    /// Where it writes.
+    pub output_topics: Vec<String>,
+    /// One for each partition of the input topic, in order.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One input partition of a transform.
+#[derive(Debug, Clone)]
+pub struct PartitionStatus {
+    /// Its index.
+    pub partition: i32,
+    /// Whether it gets on.
+    pub state: TransformState,
+    /// The offset it reads next: the outputs of everything before it have been appended.
+    pub next: i64,
+    /// The offset it would begin with after a crash.
+    pub committed: i64,
+    /// The input partition's end.
+    pub end: i64,
+    /// Records still to be transformed: `end - next`.
+    pub lag: i64,
+    /// How often it has failed since it was deployed or the broker started.
+    pub failures: u64,
+}
+
+/// Whether a partition's transform gets on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransformState {
+    /// It works, or waits for input.
+    Running,
+    /// It has failed and is resting before it tries the same batch again.
+    Errored(String),
+}

@@ -1,0 +1,114 @@
+//! Offsets that clients keep at the broker, by group, topic id and partition; in one JSON file
+//! that is replaced as a whole.
+//!
+//! Bounded: so many entries in all, so much metadata each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::BrokerError;
+use crate::storage::{id_text, write_atomically};
+
+/// Offsets kept at most, over all groups.
+const MOST: usize = 10_000;
+/// Metadata kept with an offset, in bytes: Kafka's default.
+const MOST_METADATA: usize = 4096;
+
+/// An offset and what the client wants to remember with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Committed {
+    pub(crate) offset: i64,
+    pub(crate) metadata: String,
+}
+
+/// One partition's offset to keep.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Commit {
+    #[serde(with = "id_text")]
+    pub(crate) topic: Uuid,
+    pub(crate) partition: i32,
+    pub(crate) committed: Committed,
+}
+
+/// Why offsets were not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error("more than {MOST} offsets")]
+    Full,
+    #[error("metadata of more than {MOST_METADATA} bytes")]
+    Metadata,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// By topic id and partition: an offset is never inherited by a topic of the same name.
+pub(crate) type Offsets = BTreeMap<(Uuid, i32), Committed>;
+
+/// All groups' offsets.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    path: PathBuf,
+    groups: Mutex<BTreeMap<String, Offsets>>,
+}
+
+impl Groups {
+    /// Reads what was kept; nothing where there is no file.
+    pub(crate) fn load(path: PathBuf) -> Result<Self, BrokerError> {
+        let corrupt =
+            |e: serde_json::Error| BrokerError::Corrupt { path: path.clone(), what: e.to_string() };
+        let lists: BTreeMap<String, Vec<Commit>> = match fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json).map_err(corrupt)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(BrokerError::io("read", &path)(error)),
+        };
+        let map = |list: Vec<Commit>| {
+            list.into_iter().map(|c| ((c.topic, c.partition), c.committed)).collect()
+        };
+        let groups = lists.into_iter().map(|(group, list)| (group, map(list))).collect();
+        Ok(Self { path, groups: Mutex::new(groups) })
+    }
+
+    /// Keeps the offsets; once this returns they survive the process.
+    pub(crate) fn commit(&self, group: &str, commits: Vec<Commit>) -> Result<(), CommitError> {
+        if commits.iter().any(|commit| commit.committed.metadata.len() > MOST_METADATA) {
+            return Err(CommitError::Metadata);
+        }
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: usize = groups.values().map(Offsets::len).sum();
+        let known = groups.get(group);
+        let is_new =
+            |c: &&Commit| known.is_none_or(|known| !known.contains_key(&(c.topic, c.partition)));
+        if kept + commits.iter().filter(is_new).count() > MOST {
+            return Err(CommitError::Full);
+        }
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let offsets = groups.entry(group.to_owned()).or_default();
+        offsets.extend(commits.into_iter().map(|c| ((c.topic, c.partition), c.committed)));
+        let list = |offsets: &Offsets| -> Vec<Commit> {
+            let one = |(&(topic, partition), committed): (&(Uuid, i32), &Committed)| Commit {
+                topic,
+                partition,
+                committed: committed.clone(),
+            };
+            offsets.iter().map(one).collect()
+        };
+        let lists: BTreeMap<&String, Vec<Commit>> =
+            groups.iter().map(|(group, offsets)| (group, list(offsets))).collect();
+        let json = serde_json::to_vec(&lists).map_err(io::Error::from)?;
+        Ok(write_atomically(&self.path, &json)?)
+    }
+
+    /// What a group has kept.
+    pub(crate) fn offsets(&self, group: &str) -> Offsets {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.get(group).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,149 @@
+//! CreateTopics and DeleteTopics.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::{configs, text, topic_name};
+use crate::error::BrokerError;
+use crate::settings::TopicSettings;
+use crate::wire::Shared;
+
+/// Why a topic was not created or deleted.
+struct Refused(ResponseError, String);
+
+impl From<BrokerError> for Refused {
+    fn from(error: BrokerError) -> Self {
+        let code = match &error {
+            BrokerError::TopicExists(_) => ResponseError::TopicAlreadyExists,
+            BrokerError::UnknownTopic(_) => ResponseError::UnknownTopicOrPartition,
+            BrokerError::InvalidTopic(_) => ResponseError::InvalidTopicException,
+            BrokerError::InvalidPartitions { .. } => ResponseError::InvalidPartitions,
+            BrokerError::InvalidSetting { .. } => ResponseError::InvalidConfig,
+            BrokerError::TopicInUse { .. } => ResponseError::PolicyViolation,
+            _ => {
+                tracing::error!(%error, "topics cannot be changed");
+                ResponseError::KafkaStorageError
+            }
+        };
+        Self(code, error.to_string())
+    }
+}
+
+/// Creates the topics, or only checks whether they could be.
+pub(super) fn create(shared: &Shared, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let only_check = request.validate_only;
+    let topics = request.topics.into_iter().map(|asked| {
+        let result = CreatableTopicResult::default().with_name(asked.name.clone());
+        match create_one(shared, &asked, only_check) {
+            Ok((id, partitions, settings)) => {
+                let given =
+                    |key: &str| asked.configs.iter().any(|config| config.name.as_str() == key);
+                let configs = settings.describe().map(|(key, value, _)| {
+                    CreatableTopicConfigs::default()
+                        .with_name(StrBytes::from_static_str(key))
+                        .with_value(text(value))
+                        .with_config_source(configs::source(given(key)))
+                });
+                result
+                    .with_topic_id(id)
+                    .with_num_partitions(partitions)
+                    .with_replication_factor(1)
+                    .with_configs(Some(configs.into()))
+            }
+            Err(Refused(code, why)) => {
+                result.with_error_code(code.code()).with_error_message(text(why))
+            }
+        }
+    });
+    CreateTopicsResponse::default().with_topics(topics.collect())
+}
+
+fn create_one(
+    shared: &Shared,
+    asked: &CreatableTopic,
+    only_check: bool,
+) -> Result<(Uuid, i32, TopicSettings), Refused> {
+    let refuse = |code, why: &str| Err(Refused(code, why.to_owned()));
+    if !asked.assignments.is_empty() {
+        return refuse(
+            ResponseError::InvalidReplicaAssignment,
+            "there is one broker: nothing to assign",
+        );
+    }
+    if !matches!(asked.replication_factor, -1 | 1) {
+        return refuse(
+            ResponseError::InvalidReplicationFactor,
+            "there is one broker: the factor is 1",
+        );
+    }
+    let partitions = if asked.num_partitions == -1 { 1 } else { asked.num_partitions };
+    let mut settings = BTreeMap::new();
+    for config in &asked.configs {
+        // Null asks for the default.
+        if let Some(value) = &config.value {
+            settings.insert(config.name.to_string(), value.to_string());
+        }
+    }
+    let name = asked.name.as_str();
+    if only_check {
+        if shared.store.topic(name).is_some() {
+            return Err(BrokerError::TopicExists(name.to_owned()).into());
+        }
+        return Ok((Uuid::nil(), partitions, shared.store.check_new(name, partitions, &settings)?));
+    }
+    let topic = shared.store.create(name, partitions, &settings)?;
+    Ok((topic.id, partitions, (*topic.settings).clone()))
+}
+
+/// Deletes topics by name or id, but none that a transform works on.
+pub(super) fn delete(
+    shared: &Shared,
+    request: DeleteTopicsRequest,
+    version: i16,
+) -> DeleteTopicsResponse {
+    let asked: Vec<(Option<TopicName>, Uuid)> = if version >= 6 {
+        request.topics.into_iter().map(|topic| (topic.name, topic.topic_id)).collect()
+    } else {
+        request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil())).collect()
+    };
+    let responses = asked.into_iter().map(|(name, id)| {
+        let deleted = match &name {
+            Some(name) => delete_one(shared, name),
+            None => match shared.store.topic_by_id(id) {
+                Some(topic) => delete_one(shared, &topic.name),
+                None => Err(Refused(
+                    ResponseError::UnknownTopicId,
+                    "there is no topic with this id".to_owned(),
+                )),
+            },
+        };
+        let result = DeletableTopicResult::default().with_topic_id(id);
+        // Before version 6 the name can't be null.
+        let result = result.with_name(name.or_else(|| (version < 6).then(|| topic_name(""))));
+        match deleted {
+            Ok(()) => result,
+            Err(Refused(code, why)) => {
+                result.with_error_code(code.code()).with_error_message(text(why))
+            }
+        }
+    });
+    DeleteTopicsResponse::default().with_responses(responses.collect())
+}
+
+fn delete_one(shared: &Shared, name: &str) -> Result<(), Refused> {
+    if let Some(transform) = shared.engine.user_of(name) {
+        return Err(BrokerError::TopicInUse { topic: name.to_owned(), transform }.into());
+    }
+    Ok(shared.store.delete(name)?)
+}
