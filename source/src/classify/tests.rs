@@ -1,0 +1,99 @@
+use super::*;
+use proptest::prelude::*;
+
+fn key_of(frame: &[u8]) -> (Class, String) {
+    let mut key = b"left over".to_vec();
+    let class = classify(frame, &mut key);
+    (class, String::from_utf8(key).unwrap())
+}
+
+#[test]
+fn every_data_frame_gets_the_key_of_the_contract() {
+    let long = format!(r#"{{"TYPE":"0","M":"{}","FSYM":"BTC","TSYM":"USD"}}"#, "x".repeat(129));
+    for (frame, key) in [
+        // Real frames, shortened; their origin is in the reference notes of the project.
+        (
+            r#"{"TYPE":"0","M":"Coinbase","FSYM":"BTC","TSYM":"USD","F":"1","ID":"155073841","TS":1618335982,"Q":0.0001,"P":63240}"#,
+            "Coinbase~BTC~USD",
+        ),
+        (
+            r#"{"TYPE":"2","MARKET":"Coinbase","FROMSYMBOL":"ETH","TOSYMBOL":"USD","FLAGS":2,"PRICE":135.5}"#,
+            "Coinbase~ETH~USD",
+        ),
+        (
+            r#"{"TYPE":"5","MARKET":"CCCAGG","FROMSYMBOL":"BTC","TOSYMBOL":"USD","FLAGS":2}"#,
+            "CCCAGG~BTC~USD",
+        ),
+        // Made up after the vendor's schemas.
+        (
+            r#"{"TYPE":"24","MARKET":"CCCAGG","FROMSYMBOL":"BTC","TOSYMBOL":"USD","UNIT":"m"}"#,
+            "CCCAGG~BTC~USD",
+        ),
+        (
+            r#"{"TYPE":"9","M":"Binance","FSYM":"BTC","TSYM":"USDT","BID":[{"P":1,"Q":2}],"ASK":[]}"#,
+            "Binance~BTC~USDT",
+        ),
+        (r#"{"TYPE":"11","SYMBOL":"BTC","FULLVOLUME":"1"}"#, "11~BTC"),
+        (r#"{"TYPE":"21","SYMBOL":"ETH","TOPTIERFULLVOLUME":"1"}"#, "21~ETH"),
+        (r#"{"TYPE":"11"}"#, "11~?"),
+        (r#"{"TYPE":0,"M":"Kraken","FSYM":"BTC","TSYM":"EUR"}"#, "Kraken~BTC~EUR"),
+        (r#"{"M":"Kraken","FSYM":"BTC","TSYM":"EUR","TYPE":"0"}"#, "Kraken~BTC~EUR"),
+        (r#"{"TYPE":"0","M":"Kr\u0061ken","FSYM":"BTC","TSYM":"EUR"}"#, "Kraken~BTC~EUR"),
+        (r#"{"TYPE":"0","M":"Kraken","FSYM":"BTC"}"#, "0~?"),
+        (r#"{"TYPE":"0","M":"","FSYM":"BTC","TSYM":"USD"}"#, "0~?"),
+        (r#"{"TYPE":"0","M":{"a":[1]},"FSYM":"BTC","TSYM":"USD"}"#, "0~?"),
+        (long.as_str(), "0~?"),
+        (r#"{"TYPE":"4711","M":"A","FSYM":"B","TSYM":"C"}"#, "A~B~C"),
+        (r#"{"TYPE":"4711"}"#, "4711~?"),
+        (r#"{"TYPE":-1}"#, "-1~?"),
+        (r#"{"TYPE":null,"M":"A","FSYM":"B","TSYM":"C"}"#, "?"),
+        (r#"{"M":"A","FSYM":"B","TSYM":"C"}"#, "?"),
+        ("{}", "?"),
+        ("", "?"),
+        ("[]", "?"),
+        (r#"{"TYPE":"0","M":"A","FSYM":"B","TSYM":"C"} and more"#, "?"),
+        (r#"{"TYPE":"0","M":"A","FSYM":"B","TSYM":"C""#, "?"),
+        ("0~Coinbase~BTC~USD~1~1583904070", "?"),
+    ] {
+        assert_eq!(key_of(frame.as_bytes()), (Class::Data, key.to_owned()), "{frame}");
+    }
+    assert_eq!(key_of(b"\xff\xfe"), (Class::Data, "?".to_owned()));
+}
+
+#[test]
+fn exactly_the_vendors_control_types_are_control() {
+    for (kind, control) in [
+        ("20", Control::Welcome),
+        ("16", Control::SubscribeComplete),
+        ("17", Control::UnsubscribeComplete),
+        ("18", Control::UnsubscribeAllComplete),
+        ("3", Control::LoadComplete),
+        ("999", Control::Heartbeat),
+        ("401", Control::Unauthorized),
+        ("429", Control::RateLimit),
+        ("500", Control::Error),
+    ] {
+        for frame in [format!(r#"{{"TYPE": "{kind}"}}"#), format!(r#"{{"TYPE":{kind}}}"#)] {
+            assert_eq!(key_of(frame.as_bytes()).0, Class::Control(control), "{frame}");
+        }
+    }
+    for data in ["0", "1", "2", "5", "8", "9", "11", "21", "24", "30", "4", "200", " 20", "020"] {
+        assert_eq!(key_of(format!(r#"{{"TYPE":"{data}"}}"#).as_bytes()).0, Class::Data, "{data}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_get_a_key_of_bounded_size(frame: Vec<u8>) {
+        let mut key = Vec::new();
+        classify(&frame, &mut key);
+        prop_assert!(key.len() <= 3 * MAX_FIELD + 2);
+    }
+
+    #[test]
+    fn any_symbols_make_the_key(market in "[^\0]{1,40}", base in "[A-Z0-9]{1,30}", quote in ".{1,30}") {
+        prop_assume!(quote.len() <= MAX_FIELD && market.len() <= MAX_FIELD);
+        let frame = serde_json::json!({"Q": [1.5e-7, {"TYPE": "20"}], "M": market, "TSYM": quote, "FSYM": base, "TYPE": "0"});
+        prop_assert_eq!(key_of(frame.to_string().as_bytes()), (Class::Data, format!("{market}~{base}~{quote}")));
+    }
+}

@@ -1,0 +1,70 @@
+//! What a run has done so far. Written by the tasks, read by the summary line and by tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the start of the run.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Data frames received by WebSocket.
+    pub frames: Count,
+    /// Bytes of these.
+    pub bytes: Count,
+    /// REST bodies handed on for publishing.
+    pub bodies: Count,
+    /// Records acknowledged by the broker.
+    pub published: Count,
+    /// Produce requests that failed and were tried again.
+    pub publish_retries: Count,
+    /// Sockets opened after the first one.
+    pub reconnects: Count,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`.
+    pub fn add(&self, n: usize) {
+        self.0.fetch_add(n as u64, Ordering::AcqRel);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// [`Counters`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The run's number, the first half of every `seq` header.
+    pub run: u64,
+    /// Data frames received by WebSocket.
+    pub frames: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// REST bodies handed on for publishing.
+    pub bodies: u64,
+    /// Records acknowledged by the broker.
+    pub published: u64,
+    /// Produce requests that failed and were tried again.
+    pub publish_retries: u64,
+    /// Sockets opened after the first one.
+    pub reconnects: u64,
+}
+
+impl Counters {
+    /// The numbers now, for the run with this number.
+    pub fn summary(&self, run: u64) -> Summary {
+        Summary {
+            run,
+            frames: self.frames.get(),
+            bytes: self.bytes.get(),
+            bodies: self.bodies.get(),
+            published: self.published.get(),
+            publish_retries: self.publish_retries.get(),
+            reconnects: self.reconnects.get(),
+        }
+    }
+}

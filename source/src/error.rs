@@ -1,0 +1,80 @@
+//! What stops a source, and the exit code that says so to whoever started it.
+//!
+//! What can be retried never becomes a [`SourceError`]: it is logged once where it happens, and
+//! tried again there.
+
+use std::path::PathBuf;
+
+/// Why a source can't start or can't go on. Each is one line for a person: what failed, on what,
+/// what to do. None holds the API key.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A setting has a value that can't be used.
+    #[error("{name}: {problem}")]
+    Setting {
+        /// The flag or variable, as the user wrote it.
+        name: &'static str,
+        /// What is wrong with it, without its value where that is secret.
+        problem: String,
+    },
+    /// The vendor refused the key. Trying again would not help, and might get the account blocked.
+    #[error(
+        "the vendor refused the API key: {info}; check CRYPTOCOMPARE_API_KEY (environment or .env) or --api-key-file"
+    )]
+    Unauthorized {
+        /// The vendor's own words.
+        info: String,
+    },
+    /// The raw topic is not there. A source does not create it, because its partition count must be
+    /// that of the transform's output topics, which is the operator's choice.
+    #[error(
+        "topic {topic} does not exist on {brokers}: create it first, with as many partitions as the transform's output topics (rpk topic create {topic} -p N)"
+    )]
+    TopicMissing {
+        /// The raw topic.
+        topic: String,
+        /// The brokers asked.
+        brokers: String,
+    },
+    /// Records were still unpublished when the time to stop was over.
+    #[error(
+        "stopped with {count} received frames unpublished, because the broker did not take them in time"
+    )]
+    Unpublished {
+        /// How many sequence numbers were drawn and never acknowledged.
+        count: u64,
+    },
+    /// The run ledger can't be written.
+    #[error("run ledger {}: {error}", path.display())]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The HTTP client can't be made.
+    #[error("HTTP client: {0}")]
+    HttpClient(reqwest::Error),
+    /// A part of the source ended that never should.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl SourceError {
+    /// Whether the same source with the same settings may well succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::TopicMissing { .. } | Self::Unpublished { .. })
+    }
+
+    /// Exit code of the program: 2 settings, 3 key refused, 4 topic missing, 5 frames left
+    /// unpublished, 1 everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Setting { .. } => 2,
+            Self::Unauthorized { .. } => 3,
+            Self::TopicMissing { .. } => 4,
+            Self::Unpublished { .. } => 5,
+            Self::Ledger { .. } | Self::HttpClient(_) | Self::Internal(_) => 1,
+        }
+    }
+}
