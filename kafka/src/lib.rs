@@ -1,1 +1,44 @@
-//! (to come)
+//! The little that [rskafka](https://docs.rs/rskafka) lacks, on the codecs of
+//! [kafka-protocol](https://docs.rs/kafka-protocol).
+//!
+//! ```text
+//!                 ┌ topics.rs   create with settings, ids, settings
+//!  Client ────────┼ offsets.rs  earliest, latest, committed     ── call ──▶ connection.rs ─▶ broker
+//!  (client.rs)    └ read.rs     one fetch ─▶ decode/ ─▶ Record
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`client`] | [`Client`]: brokers, pooled connections, metadata, retries |
+//! | `connection` | one TCP connection: handshake, versions, deadlines |
+//! | `api` | the requests this crate sends and the versions it speaks |
+//! | [`topics`] | creating topics, cluster and topic ids, topic settings |
+//! | [`offsets`] | where partitions begin and end, what groups have committed |
+//! | [`read`] | reading records, including those that rskafka refuses |
+//! | [`decode`] | record batches (format v2) to records, without copying |
+//! | [`partitioner`] | Kafka's default partitioner |
+//! | [`error`] | [`KafkaError`] |
+//!
+//! What rskafka cannot read and this can: null header values, repeated header keys, header keys that
+//! are not UTF-8, control batches of transactions, `LogAppendTime`.
+//!
+//! **Must never** grow into a second client: producing and ordinary fetching are rskafka's. Like the
+//! settings users know (`KAFKA_BROKERS`), it speaks plain TCP without authentication.
+
+mod api;
+pub mod client;
+mod connection;
+pub mod decode;
+pub mod error;
+pub mod offsets;
+pub mod partitioner;
+pub mod read;
+pub mod topics;
+
+pub use client::{Client, ClientConfig};
+pub use decode::{Header, Record};
+pub use error::KafkaError;
+pub use offsets::At;
+pub use partitioner::murmur2_partition;
+pub use read::Read;
+pub use topics::{Broker, ClusterInfo, Creation, TopicInfo, TopicSpec};

@@ -1,0 +1,149 @@
+//! Records inside an unpacked batch.
+
+use bytes::Bytes;
+
+use super::DecodeError;
+
+/// The fewest bytes a record can have: size, attributes, two deltas, key, value and header count.
+const MIN_RECORD: usize = 7;
+/// The fewest bytes a header can have: the lengths of key and value.
+const MIN_HEADER: usize = 2;
+
+/// A header: the key's bytes, which need not be UTF-8, and the value, which can be null.
+pub type Header = (Bytes, Option<Bytes>);
+
+/// A record as a broker shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place on the partition.
+    pub offset: i64,
+    /// Milliseconds since the epoch: the producer's, or when it was appended where the topic's
+    /// `message.timestamp.type` says so. −1 where there is none.
+    pub timestamp_ms: i64,
+    /// The key, which can be null.
+    pub key: Option<Bytes>,
+    /// The value; null is a tombstone.
+    pub value: Option<Bytes>,
+    /// All headers in order, repeated keys included.
+    pub headers: Vec<Header>,
+}
+
+/// The records of one batch. Ends after the first error.
+#[derive(Debug, Clone)]
+pub struct Records {
+    bytes: Bytes,
+    at: usize,
+    left: usize,
+    base_offset: i64,
+    first_timestamp: i64,
+    append_time: Option<i64>,
+    done: bool,
+}
+
+impl Records {
+    pub(super) fn new(
+        bytes: Bytes,
+        count: usize,
+        base_offset: i64,
+        first_timestamp: i64,
+        append_time: Option<i64>,
+    ) -> Self {
+        Self { bytes, at: 0, left: count, base_offset, first_timestamp, append_time, done: false }
+    }
+
+    /// How many bytes the batch unpacked to.
+    #[must_use]
+    pub fn unpacked_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn record(&mut self) -> Result<Record, &'static str> {
+        let size = usize::try_from(self.varint()?).map_err(|_| "negative record size")?;
+        let end = self.at.checked_add(size).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or("record larger than its batch")?;
+        self.byte()?; // attributes, none defined
+        let timestamp_delta = self.varlong()?;
+        let offset_delta = i64::from(self.varint()?);
+        let key = self.nullable()?;
+        let value = self.nullable()?;
+        let count = usize::try_from(self.varint()?).map_err(|_| "negative header count")?;
+        let mut headers = Vec::with_capacity(count.min(end.saturating_sub(self.at) / MIN_HEADER));
+        for _ in 0..count {
+            let key = self.nullable()?.ok_or("null header key")?;
+            headers.push((key, self.nullable()?));
+        }
+        if self.at != end {
+            return Err("record size and contents differ");
+        }
+        let timestamp_ms = match self.append_time {
+            Some(time) => time,
+            None => self.first_timestamp.checked_add(timestamp_delta).ok_or("time too large")?,
+        };
+        let offset = self.base_offset.checked_add(offset_delta).ok_or("offset too large")?;
+        Ok(Record { offset, timestamp_ms, key, value, headers })
+    }
+
+    /// Bytes after their length; −1 is null.
+    fn nullable(&mut self) -> Result<Option<Bytes>, &'static str> {
+        let length = self.varint()?;
+        if length == -1 {
+            return Ok(None);
+        }
+        let length = usize::try_from(length).map_err(|_| "negative length")?;
+        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or("field larger than its batch")?;
+        let field = self.bytes.slice(self.at..end);
+        self.at = end;
+        Ok(Some(field))
+    }
+
+    fn byte(&mut self) -> Result<u8, &'static str> {
+        let byte = *self.bytes.get(self.at).ok_or("ends inside a record")?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn varint(&mut self) -> Result<i32, &'static str> {
+        i32::try_from(self.varlong()?).map_err(|_| "number too large")
+    }
+
+    /// A zigzag number, seven bits a byte, the lowest first.
+    fn varlong(&mut self) -> Result<i64, &'static str> {
+        let mut bits = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            bits |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed());
+            }
+        }
+        Err("number too long")
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let result = if self.left > 0 {
+            self.left -= 1;
+            self.record()
+        } else {
+            self.done = true;
+            if self.at == self.bytes.len() {
+                return None;
+            }
+            Err("more records than it counts")
+        };
+        self.done |= result.is_err();
+        let base_offset = self.base_offset;
+        Some(result.map_err(|what| DecodeError::Malformed { base_offset, what }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left.min(self.bytes.len() / MIN_RECORD), None)
+    }
+}

@@ -1,0 +1,199 @@
+//! Reading records as a broker shows them, including those that rskafka refuses.
+//!
+//! One [`Client::read`] is one fetch of one partition, read-committed: control batches and aborted
+//! transactions are stepped over, as the transform inside the broker does.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchResponse, PartitionData};
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+
+use crate::api::Api;
+use crate::client::{Client, topic_name};
+use crate::decode::{Batch, Batches, DecodeError, Record};
+use crate::error::{KafkaError, Result, check};
+
+/// The protocol's isolation level 1.
+pub(crate) const READ_COMMITTED: i8 = 1;
+
+/// Unpacked bytes after which a read ends, even if batches are left in the answer: the next read
+/// fetches them again. Small answers can unpack to anything.
+const ENOUGH_UNPACKED: usize = 64 << 20;
+
+/// What one [`Client::read`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The records, by offset. Their bytes share the answer's memory: keeping one keeps all of it, so
+    /// what is to be kept for long should be copied.
+    pub records: Vec<Record>,
+    /// Where to go on. It moves over control batches and aborted transactions too, so it can be more
+    /// than one past the last record, and ahead of the asked offset without any record.
+    pub next_offset: i64,
+    /// The first offset that is still there, where the broker says so.
+    pub log_start: Option<i64>,
+    /// One after the last offset on the partition.
+    pub high_watermark: i64,
+    /// One after the last offset that can be read: before `high_watermark` only while a transaction
+    /// is open.
+    pub last_stable: i64,
+}
+
+impl Client {
+    /// Fetches records of one partition from `offset` on: about `max_bytes` (but always one whole
+    /// batch), waiting up to `max_wait` for the first.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaError::OffsetOutOfRange`] when retention took the offset or it is past the end,
+    /// [`KafkaError::Corrupt`] when a batch does not decode, and whatever a call can fail with.
+    pub async fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_bytes: i32,
+        max_wait: Duration,
+    ) -> Result<Read> {
+        let request = request(topic, partition, offset, max_bytes, max_wait);
+        self.retrying(|| async {
+            let broker = self.leader(topic, partition).await?;
+            let result = self.call(&broker, &request, max_wait).await;
+            let result = result.and_then(|answer| {
+                understand(answer, &broker, topic, partition, offset, max_bytes)
+            });
+            if result.as_ref().is_err_and(|e| e.is_transient() || e.is_unreachable()) {
+                self.forget_leaders(topic);
+            }
+            result
+        })
+        .await
+    }
+}
+
+fn request(
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    max_bytes: i32,
+    max_wait: Duration,
+) -> FetchRequest {
+    let asked = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(max_bytes);
+    let asked = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![asked]);
+    FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX))
+        .with_min_bytes(1)
+        .with_max_bytes(max_bytes)
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![asked])
+}
+
+fn understand(
+    answer: FetchResponse,
+    broker: &str,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    max_bytes: i32,
+) -> Result<Read> {
+    let what = || format!("{topic}/{partition} from offset {offset}");
+    check(broker, FetchRequest::NAME, answer.error_code, None, what)?;
+    let found = (answer.responses.into_iter().flat_map(|topic| topic.partitions))
+        .find(|found| found.partition_index == partition)
+        .ok_or_else(|| KafkaError::Malformed {
+            broker: broker.to_owned(),
+            api: FetchRequest::NAME,
+            reason: format!("{topic}/{partition} is not in it"),
+        })?;
+    let topic = || topic.to_owned();
+    if found.error_code == ResponseError::OffsetOutOfRange.code() {
+        return Err(KafkaError::OffsetOutOfRange { topic: topic(), partition, offset });
+    }
+    check(broker, FetchRequest::NAME, found.error_code, None, what)?;
+    let cut = found.records.as_ref().is_some_and(|records| !records.is_empty());
+    let read = assemble(found, offset).map_err(|source| KafkaError::Corrupt {
+        topic: topic(),
+        partition,
+        offset,
+        source,
+    })?;
+    if cut && read.next_offset == offset {
+        return Err(KafkaError::BatchTooLarge { topic: topic(), partition, offset, max_bytes });
+    }
+    Ok(read)
+}
+
+/// The records of an answer from `offset` on.
+fn assemble(found: PartitionData, offset: i64) -> Result<Read, DecodeError> {
+    let mut aborted = Aborted::new(found.aborted_transactions.unwrap_or_default());
+    let (mut records, mut next_offset, mut unpacked) = (Vec::new(), offset, 0_usize);
+    for batch in Batches::new(found.records.unwrap_or_else(Bytes::new)) {
+        let batch = batch?;
+        if !aborted.hides(&batch)? && !batch.is_control() && batch.next_offset() > offset {
+            let unpacking = batch.records()?;
+            unpacked = unpacked.saturating_add(unpacking.unpacked_len());
+            records.reserve(unpacking.size_hint().0);
+            for record in unpacking {
+                let record = record?;
+                if record.offset >= offset {
+                    records.push(record);
+                }
+            }
+        }
+        next_offset = next_offset.max(batch.next_offset());
+        if unpacked >= ENOUGH_UNPACKED {
+            break;
+        }
+    }
+    Ok(Read {
+        records,
+        next_offset,
+        log_start: Some(found.log_start_offset).filter(|start| *start >= 0),
+        high_watermark: found.high_watermark,
+        last_stable: if found.last_stable_offset >= 0 {
+            found.last_stable_offset
+        } else {
+            found.high_watermark
+        },
+    })
+}
+
+/// Which batches belong to aborted transactions, as Kafka's own consumer decides it: a producer's
+/// batches are hidden from the offset the broker names until that producer's abort marker.
+struct Aborted {
+    /// Not reached yet, by first offset.
+    ahead: VecDeque<AbortedTransaction>,
+    /// Producers inside an aborted transaction.
+    open: HashSet<i64>,
+}
+
+impl Aborted {
+    fn new(mut transactions: Vec<AbortedTransaction>) -> Self {
+        transactions.sort_by_key(|transaction| transaction.first_offset);
+        Self { ahead: transactions.into(), open: HashSet::new() }
+    }
+
+    fn hides(&mut self, batch: &Batch) -> Result<bool, DecodeError> {
+        if !batch.is_transactional() {
+            return Ok(false);
+        }
+        while let Some(next) = self.ahead.pop_front_if(|t| t.first_offset < batch.next_offset()) {
+            self.open.insert(next.producer_id.0);
+        }
+        if batch.is_abort_marker()? {
+            self.open.remove(&batch.producer_id());
+            return Ok(true);
+        }
+        Ok(self.open.contains(&batch.producer_id()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

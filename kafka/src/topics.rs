@@ -1,0 +1,208 @@
+//! Topics: creating them with settings, and what the cluster says of them.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, MetadataRequest};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use crate::api::Api;
+use crate::client::{Client, address, topic_name};
+use crate::error::{KafkaError, Result, check};
+
+/// `RESOURCE_TYPE` of a topic in `DescribeConfigs`.
+const TOPIC_RESOURCE: i8 = 2;
+
+/// A topic to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions; −1 takes the cluster's default.
+    pub partitions: i32,
+    /// How many copies; −1 takes the cluster's default.
+    pub replication_factor: i16,
+    /// Settings that differ from the cluster's, e.g. `retention.ms`.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What became of a [`TopicSpec`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// It did not exist before.
+    Created,
+    /// It existed and was left as it was, whatever its partitions and settings are.
+    Existed,
+}
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterInfo {
+    /// Its id, where the broker has one.
+    pub id: Option<String>,
+    /// Its live brokers.
+    pub brokers: Vec<Broker>,
+}
+
+/// A broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its node id.
+    pub id: i32,
+    /// Its `host:port`, as the cluster advertises it.
+    pub address: String,
+}
+
+/// A topic that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its id, where the broker gives one: a topic that is deleted and created again gets another.
+    pub id: Option<Uuid>,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+impl Client {
+    /// Creates the topics that do not exist, and waits until every partition of all of them has a
+    /// leader. The answer has `specs`' order. Where a first attempt got lost half-way, what it created
+    /// counts as [`Creation::Existed`].
+    ///
+    /// # Errors
+    ///
+    /// The first topic's that was refused; the others may have been created.
+    pub async fn create_topics(&self, specs: &[TopicSpec]) -> Result<Vec<Creation>> {
+        if specs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let created = self.retrying(|| self.create_once(specs)).await?;
+        self.retrying(|| self.await_leaders(specs)).await?;
+        Ok(created)
+    }
+
+    async fn create_once(&self, specs: &[TopicSpec]) -> Result<Vec<Creation>> {
+        let within = self.config().request_timeout.as_millis();
+        let request = CreateTopicsRequest::default()
+            .with_topics(specs.iter().map(creatable).collect())
+            .with_timeout_ms(i32::try_from(within).unwrap_or(i32::MAX));
+        // Redpanda and Kafka in KRaft mode take it anywhere, ZooKeeper's Kafka at the controller only.
+        let cluster = self.metadata(&[]).await?;
+        let controller =
+            cluster.body.brokers.iter().find(|b| b.node_id == cluster.body.controller_id);
+        let broker = controller.map_or(cluster.broker, address);
+        let answer = self.call(&broker, &request, std::time::Duration::ZERO).await?;
+
+        let outcome = |spec: &TopicSpec| {
+            let result = answer.topics.iter().find(|t| t.name.as_str() == spec.name);
+            let result = result.ok_or_else(|| KafkaError::Malformed {
+                broker: broker.clone(),
+                api: CreateTopicsRequest::NAME,
+                reason: format!("topic {} is not in it", spec.name),
+            })?;
+            if result.error_code == ResponseError::TopicAlreadyExists.code() {
+                return Ok(Creation::Existed);
+            }
+            let message = result.error_message.as_deref();
+            check(&broker, CreateTopicsRequest::NAME, result.error_code, message, || {
+                format!("topic {}", spec.name)
+            })?;
+            Ok(Creation::Created)
+        };
+        specs.iter().map(outcome).collect()
+    }
+
+    async fn await_leaders(&self, specs: &[TopicSpec]) -> Result<()> {
+        for spec in specs {
+            match self.leaders(&spec.name).await {
+                // The broker asked has not heard of it yet.
+                Err(KafkaError::UnknownTopic { topic }) => {
+                    let code = ResponseError::UnknownTopicOrPartition.code();
+                    check("any", MetadataRequest::NAME, code, None, || format!("topic {topic}"))?;
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The cluster's id and brokers.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub async fn cluster(&self) -> Result<ClusterInfo> {
+        let answer = self.retrying(|| self.metadata(&[])).await?.body;
+        let brokers = answer.brokers.iter();
+        Ok(ClusterInfo {
+            id: answer.cluster_id.as_deref().filter(|id| !id.is_empty()).map(str::to_owned),
+            brokers: brokers.map(|b| Broker { id: b.node_id.0, address: address(b) }).collect(),
+        })
+    }
+
+    /// A topic's id and partition count; `None` when it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers or the topic may not be seen.
+    pub async fn topic(&self, name: &str) -> Result<Option<TopicInfo>> {
+        let Some((_, topic)) = self.retrying(|| self.topic_metadata(name)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(TopicInfo {
+            id: Some(topic.topic_id).filter(|id| !id.is_nil()),
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+        }))
+    }
+
+    /// All of a topic's settings as they are in force, defaults included.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaError::UnknownTopic`] when it does not exist.
+    pub async fn topic_settings(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(name.to_owned()))
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        self.retrying(|| async {
+            let answer = self.call_any(&request).await?;
+            let mut settings = BTreeMap::new();
+            for result in answer.body.results {
+                if result.error_code == ResponseError::UnknownTopicOrPartition.code() {
+                    return Err(KafkaError::UnknownTopic { topic: name.to_owned() });
+                }
+                let message = result.error_message.as_deref();
+                check(
+                    &answer.broker,
+                    DescribeConfigsRequest::NAME,
+                    result.error_code,
+                    message,
+                    || format!("topic {name}"),
+                )?;
+                // A setting without a value is one that the broker keeps to itself.
+                settings.extend(result.configs.into_iter().filter_map(|setting| {
+                    Some((setting.name.to_string(), setting.value?.to_string()))
+                }));
+            }
+            Ok(settings)
+        })
+        .await
+    }
+}
+
+fn creatable(spec: &TopicSpec) -> CreatableTopic {
+    let setting = |(name, value): (&String, &String)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_string(name.clone()))
+            .with_value(Some(StrBytes::from_string(value.clone())))
+    };
+    CreatableTopic::default()
+        .with_name(topic_name(&spec.name))
+        .with_num_partitions(spec.partitions)
+        .with_replication_factor(spec.replication_factor)
+        .with_configs(spec.settings.iter().map(setting).collect())
+}
