@@ -35,7 +35,8 @@ pub(crate) fn emit<E: Emit>(
 
 /// The raw headers that stay, in order: of repeated keys the last.
 fn kept<'a>(record: &RawRecord<'a>) -> Vec<(Cow<'a, str>, &'a [u8])> {
-    let mut seen = BTreeSet::from([header::REASON, header::DETAIL, header::RECEIVED_AT].map(Cow::from));
+    let mut seen =
+        BTreeSet::from([header::REASON, header::DETAIL, header::RECEIVED_AT].map(Cow::from));
     let mut kept = Vec::new();
     for (key, value) in (0..record.headers.len()).rev().filter_map(|i| record.headers.get(i)) {
         let key = readable(key);

@@ -68,7 +68,8 @@ impl<'a> Field<'a> {
     /// A number with a finite nearest `f64`, the vendor's digits kept.
     pub(crate) fn number(self) -> Result<Option<Digits<'a>>, Rejection> {
         let Some(text) = self.digits()? else { return Ok(None) };
-        let digits = Digits::new(text).ok_or_else(|| Rejection::bad(self.name, "is not a number"))?;
+        let digits =
+            Digits::new(text).ok_or_else(|| Rejection::bad(self.name, "is not a number"))?;
         // Below 10³⁰⁰ by its length alone: most numbers need no conversion to be known as finite.
         let short = text.len() <= 300 && !text.bytes().any(|b| matches!(b, b'e' | b'E'));
         if short || digits.to_f64().is_some() {

@@ -133,7 +133,12 @@ impl<'a> History<'a> {
             quote: self.quote.into(),
             quote_volume,
             conversion,
-            closed: moment::is_closed(time, self.interval.seconds(), self.cached(), self.received_ms),
+            closed: moment::is_closed(
+                time,
+                self.interval.seconds(),
+                self.cached(),
+                self.received_ms,
+            ),
             received_at: self.received_ms,
         }))
     }

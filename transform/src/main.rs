@@ -26,7 +26,8 @@ fn main() -> ExitCode {
         None => {
             // One write is one log record, and a control character (such as the end of a line in
             // some brokers) would cost it. If the log is gone, the exit still tells.
-            let line = b"tickpanda-transform needs three output topics, for ticks, candles and dead \
+            let line =
+                b"tickpanda-transform needs three output topics, for ticks, candles and dead \
                 letters in this order; redeploy it with the output-topics of its transform.yaml";
             let _ = std::io::stderr().write_all(line);
             ExitCode::FAILURE

@@ -121,7 +121,11 @@ impl Written {
     }
 
     /// Puts together the key `{market}~{base}~{quote}` and the JSON of a row.
-    fn put(&mut self, [market, base, quote]: [&str; 3], row: &impl Serialize) -> Result<(), Rejection> {
+    fn put(
+        &mut self,
+        [market, base, quote]: [&str; 3],
+        row: &impl Serialize,
+    ) -> Result<(), Rejection> {
         self.key.clear();
         for part in [market, "~", base, "~", quote] {
             self.key.extend_from_slice(part.as_bytes());
