@@ -233,18 +233,35 @@ impl Client {
     where
         F: Future<Output = Result<T>>,
     {
-        let deadline = Instant::now() + self.config().retry_for;
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::until(Instant::now() + self.config().retry_for);
         loop {
-            match call().await {
-                Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
-                    tracing::debug!(%error, ?pause, "trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+            let error = match call().await {
+                Err(error) if error.is_transient() => error,
                 done => return done,
-            }
+            };
+            let Some(pause) = pauses.next(Instant::now()) else { return Err(error) };
+            tracing::debug!(%error, ?pause, "trying again");
+            tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// Pauses between attempts: each twice the one before, up to [`LONGEST_PAUSE`].
+struct Pauses {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Pauses {
+    fn until(deadline: Instant) -> Self {
+        Self { deadline, pause: FIRST_PAUSE }
+    }
+
+    /// The next pause; `None` when it would end after the deadline.
+    fn next(&mut self, now: Instant) -> Option<Duration> {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        (now + pause < self.deadline).then_some(pause)
     }
 }
 
@@ -289,21 +306,31 @@ mod tests {
         check("b:1", "Fetch", error.code(), None, String::new)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn transient_errors_are_retried_until_the_deadline_and_no_longer() {
-        let client = offline(Duration::from_secs(10));
-        let (start, mut calls) = (Instant::now(), 0);
-        let result = client.retrying(|| {
-            calls += 1;
-            async { refusal(ResponseError::NotLeaderOrFollower) }
-        });
-        assert!(result.await.is_err());
-        let took = start.elapsed();
-        assert!(took > Duration::from_secs(8) && took < Duration::from_secs(10), "{took:?}");
-        assert!((10..20).contains(&calls), "{calls}");
+    #[test]
+    fn pauses_grow_to_a_second_and_end_before_the_deadline() {
+        let start = Instant::now();
+        let mut pauses = Pauses::until(start + Duration::from_secs(4));
+        let (mut now, mut taken) = (start, Vec::new());
+        while let Some(pause) = pauses.next(now) {
+            now += pause;
+            taken.push(pause.as_millis());
+        }
+        assert_eq!(taken, [50, 100, 200, 400, 800, 1000, 1000]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn transient_errors_are_retried_until_one_call_succeeds() {
+        let (client, mut calls) = (offline(Duration::from_secs(10)), 0);
+        let result = client.retrying(|| {
+            calls += 1;
+            let done = calls == 3;
+            async move { if done { Ok(()) } else { refusal(ResponseError::NotLeaderOrFollower) } }
+        });
+        assert!(result.await.is_ok());
+        assert_eq!(calls, 3);
+    }
+
+    #[tokio::test]
     async fn permanent_errors_are_not_retried() {
         let (client, mut calls) = (offline(Duration::from_secs(10)), 0);
         let result = client.retrying(|| {
