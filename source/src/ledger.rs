@@ -4,6 +4,7 @@
 //! Whoever counts sequence numbers on the raw topic reads it to tell the numbers that a killed run
 //! had drawn but not published (no end line) from lost ones.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,26 @@ impl Ledger {
     }
 }
 
+/// How each run in a state folder's ledger ended: the number it had published, or `None` where it
+/// was killed. Nothing where there is no ledger yet; a torn line says nothing.
+///
+/// # Errors
+/// The file is there and can't be read.
+pub fn endings(state_dir: &Path) -> io::Result<HashMap<u64, Option<u64>>> {
+    let text = match fs::read_to_string(state_dir.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        read => read?,
+    };
+    let mut endings = HashMap::new();
+    for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let run = line["run"].as_str().and_then(|run| u64::from_str_radix(run, 16).ok());
+        let Some(run) = run else { continue };
+        let ending = endings.entry(run).or_insert(None);
+        *ending = ending.or(line["published"].as_u64());
+    }
+    Ok(endings)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +110,7 @@ mod tests {
         assert_eq!(lines[2].as_ref().unwrap()["started_at"], 7);
         let ended = json!({"run": "0000000000000001", "ended_at": 9, "published": 42});
         assert_eq!(lines[3].as_ref().unwrap(), &ended);
+        assert_eq!(endings(&state).unwrap(), HashMap::from([(0xab, None), (1, Some(42))]));
     }
 
     #[test]

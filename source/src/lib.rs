@@ -45,6 +45,8 @@ pub mod run;
 pub mod session;
 pub mod settings;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use counters::Summary;
 pub use error::SourceError;

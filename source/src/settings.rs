@@ -69,11 +69,11 @@ pub struct Args {
     pub history: parse::Units,
 
     /// How many candles of each interval and pair
-    #[arg(long, env = "TICKPANDA_HISTORY_LIMIT", hide_env_values = true, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000), value_name = "N")]
+    #[arg(long, env = "TICKPANDA_HISTORY_LIMIT", hide_env_values = true, default_value_t = 200, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=2000), value_name = "N")]
     pub history_limit: u32,
 
     /// How many milliseconds a frame may wait for others before it is sent to the broker
-    #[arg(long, env = "TICKPANDA_LINGER_MS", hide_env_values = true, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=10_000), value_name = "MS")]
+    #[arg(long, env = "TICKPANDA_LINGER_MS", hide_env_values = true, default_value_t = 5, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(0..=10_000), value_name = "MS")]
     pub linger: u64,
 
     /// Folder for what must outlive the process: the run ledger

@@ -289,3 +289,6 @@ async fn act(action: Action, socket: &mut Socket) -> Result<Option<End>, SourceE
 async fn close(socket: &mut Socket) {
     let _ = timeout(Duration::from_millis(500), socket.close(None)).await;
 }
+
+#[cfg(test)]
+mod tests;

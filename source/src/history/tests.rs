@@ -1,0 +1,131 @@
+//! Which candles are asked for, and a scripted vendor's answers over real sockets.
+
+use super::*;
+use crate::testing::{in_time, key, outbox, receive, rest as vendor, rules};
+
+#[test]
+fn each_pair_is_asked_for_once_per_interval() {
+    let subs: Vec<String> = [
+        "0~Coinbase~BTC~USD",
+        "2~Coinbase~BTC~USD",
+        "5~CCCAGG~BTC~USD",
+        "24~CCCAGG~BTC~USD~m",
+        "24~Kraken~ETH~EUR~H",
+        "8~Binance~BTC~USDT",
+        "30~Binance~BTC~USDT",
+        "11~BTC",
+        "0~*~*~*",
+        "5~CCCAGG~*~*",
+        "0~Coinbase~BTC",
+    ]
+    .map(String::from)
+    .into();
+    let asked: Vec<String> = jobs(&subs, &[Unit::Minute, Unit::Day], 7)
+        .iter()
+        .map(|job| format!("{} {} {:?}", rest::key(job), job.interval, job.limit))
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            "Coinbase~BTC~USD 1m Some(7)",
+            "CCCAGG~BTC~USD 1m Some(7)",
+            "Kraken~ETH~EUR 1m Some(7)",
+            "Coinbase~BTC~USD 1d Some(7)",
+            "CCCAGG~BTC~USD 1d Some(7)",
+            "Kraken~ETH~EUR 1d Some(7)",
+        ]
+    );
+    assert_eq!(jobs(&subs, &[], 7), []);
+}
+
+const CANDLES: &str =
+    r#"{"Response":"Success","Message":"","HasWarning":false,"Type":100,"Data":{"Data":[]}}"#;
+const OVER_LIMIT: &str = r#"{"Response":"Error","Message":"You are over your rate limit please upgrade your account!","Type":99,"Data":{}}"#;
+const NO_DATA: &str =
+    r#"{"Response":"Error","Message":"There is no data for the symbol ETH .","Type":2,"Data":{}}"#;
+const NO_KEY: &str =
+    r#"{"Data":{},"Err":{"type":2,"message":"API key required","http_status_code":401}}"#;
+
+/// Fetches minutes for these pairs from a vendor that answers so. Returns key and value of what is
+/// published, all headers of the first record, and the request lines.
+async fn fetch(
+    pairs: &[&str],
+    answers: Vec<(u16, &'static str)>,
+) -> (Vec<(String, String)>, String, Vec<String>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let subs: Vec<String> = pairs.iter().map(|pair| format!("0~{pair}")).collect();
+    let (url, server) = vendor(answers).await;
+    let (outbox, mut lane) = outbox(1 << 20);
+    let counters = Arc::<Counters>::default();
+    let fetcher = Fetcher::new(url, key(), rules(), outbox, Arc::clone(&counters)).unwrap();
+    let run = fetcher.run(jobs(&subs, &[Unit::Minute], 7), CancellationToken::new());
+    in_time(run).await.unwrap();
+    let bodies = usize::try_from(counters.bodies.get()).unwrap();
+    let sent = receive(&mut lane, bodies).await;
+    assert!(lane.recv().await.is_none());
+    let headers = sent.first().map(|sent| sent.headers.clone()).unwrap_or_default();
+    let text = |value| String::from_utf8(value).unwrap();
+    let published = sent.into_iter().map(|sent| (sent.key, text(sent.value))).collect();
+    (published, headers, in_time(server).await.unwrap())
+}
+
+#[tokio::test]
+async fn candles_are_published_verbatim_with_what_they_are_about() {
+    let (published, headers, asked) = fetch(&["Coinbase~BTC~USD"], vec![(200, CANDLES)]).await;
+    assert_eq!(published, [("Coinbase~BTC~USD".into(), CANDLES.into())]);
+    assert_eq!(
+        headers,
+        "base=BTC feed=rest interval=1m market=Coinbase quote=USD seq=0000000000000001:0"
+    );
+    let line = "GET /data/v2/histominute?fsym=BTC&tsym=USD&e=Coinbase&tryConversion=false&limit=7 HTTP/1.1";
+    assert_eq!(asked, [line]);
+}
+
+#[tokio::test]
+async fn what_may_work_later_is_asked_for_again_and_not_published() {
+    for trouble in
+        [(503, "{}"), (502, "<html>bad gateway</html>"), (200, OVER_LIMIT), (429, "slow"), (0, "")]
+    {
+        let answers = vec![trouble, trouble, (200, CANDLES)];
+        let (published, _, asked) = fetch(&["Coinbase~BTC~USD"], answers).await;
+        assert_eq!(published, [("Coinbase~BTC~USD".into(), CANDLES.into())], "{trouble:?}");
+        assert_eq!(asked.len(), 3, "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_final_refusal_is_published_once_and_the_next_pair_is_asked_for() {
+    let pairs = ["A~ETH~USD", "B~BTC~USD"];
+    let (published, _, _) = fetch(&pairs, vec![(200, NO_DATA), (200, CANDLES)]).await;
+    assert_eq!(
+        published,
+        [("A~ETH~USD".into(), NO_DATA.into()), ("B~BTC~USD".into(), CANDLES.into())]
+    );
+    // A page that is not the vendor's is not published, and does not hold up the next pair.
+    let (published, _, _) = fetch(&pairs, vec![(404, "<html>"), (200, CANDLES)]).await;
+    assert_eq!(published, [("B~BTC~USD".into(), CANDLES.into())]);
+}
+
+#[tokio::test]
+async fn a_refused_key_ends_the_history() {
+    let pairs = ["A~ETH~USD", "B~BTC~USD"];
+    let (published, _, asked) = fetch(&pairs, vec![(401, NO_KEY)]).await;
+    assert_eq!(published, [("A~ETH~USD".into(), NO_KEY.into())]);
+    assert_eq!(asked.len(), 1);
+}
+
+#[tokio::test]
+async fn retries_are_limited_and_the_last_answer_is_then_the_refusal() {
+    let pairs = ["A~ETH~USD", "B~BTC~USD"];
+    let mut answers = vec![(200, OVER_LIMIT); 4];
+    answers.push((200, CANDLES));
+    let (published, _, _) = fetch(&pairs, answers).await;
+    assert_eq!(
+        published,
+        [("A~ETH~USD".into(), OVER_LIMIT.into()), ("B~BTC~USD".into(), CANDLES.into())]
+    );
+    let mut answers = vec![(502, "<html>"); 4];
+    answers.push((200, CANDLES));
+    let (published, _, _) = fetch(&pairs, answers).await;
+    assert_eq!(published, [("B~BTC~USD".into(), CANDLES.into())]);
+}

@@ -1,0 +1,241 @@
+//! The stream against a scripted vendor, over real sockets.
+
+use super::*;
+use crate::clock::now_ms;
+use crate::outbox::Lane;
+use crate::testing::{Streamer, in_time, key, outbox, receive, rules};
+use tokio::task::JoinHandle;
+
+const WELCOME: &str = r#"{"TYPE":"20","MESSAGE":"STREAMERWELCOME","SOCKETS_REMAINING":0}"#;
+const TRADE: &str = r#"{"TYPE":"0","M":"Coinbase","FSYM":"BTC","TSYM":"USD","F":"1","ID":"1","TS":1618335982,"Q":0.0001,"P":63240}"#;
+
+struct Source {
+    lane: Lane,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), SourceError>>,
+}
+
+fn start(url: &str, rules: Rules, key: ApiKey, capacity: u32) -> Source {
+    let (outbox, lane) = outbox(capacity);
+    let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
+    let stream = Stream {
+        url: url.to_owned(),
+        api_key: key,
+        subs: vec!["0~Coinbase~BTC~USD".into(), "5~CCCAGG~BTC~USD".into()],
+        rules,
+        outbox,
+        counters: Arc::clone(&counters),
+    };
+    let task = tokio::spawn(stream.run(shutdown.clone()));
+    Source { lane, counters, shutdown, task }
+}
+
+/// Welcomes a connection and takes its SubAdd.
+async fn welcome(streamer: &Streamer) -> WebSocketStream<TcpStream> {
+    let mut socket = streamer.accept().await.unwrap();
+    socket.send(Message::text(WELCOME)).await.unwrap();
+    let subscribe = in_time(socket.next()).await.unwrap().unwrap().into_text().unwrap();
+    assert_eq!(
+        subscribe.as_str(),
+        r#"{"action":"SubAdd","subs":["0~Coinbase~BTC~USD","5~CCCAGG~BTC~USD"]}"#
+    );
+    socket
+}
+
+#[tokio::test]
+async fn every_data_frame_goes_on_verbatim_from_the_first_one_and_no_control_frame_does() {
+    let streamer = Streamer::bind().await;
+    let mut source = start(&streamer.url, rules(), key(), 1 << 20);
+    let mut socket = streamer.accept().await.unwrap();
+    // It says nothing before it is welcomed.
+    let early = tokio::time::timeout(Duration::from_millis(100), socket.next()).await;
+    assert!(early.is_err(), "{early:?}");
+    let started = now_ms();
+    socket.send(Message::text(WELCOME)).await.unwrap();
+    let frames: [(&[u8], &str); 7] = [
+        (TRADE.as_bytes(), "Coinbase~BTC~USD"),
+        (br#" {"TYPE" : "2","MARKET":"A","FROMSYMBOL":"B","TOSYMBOL":"C"} "#, "A~B~C"),
+        (b"{}", "?"),
+        (b"not JSON", "?"),
+        (br#"{"TYPE":"4711","X":1}"#, "4711~?"),
+        (b"", "?"),
+        (b"\x00\xff\xfe binary", "?"),
+    ];
+    for (frame, _) in &frames {
+        let message = match std::str::from_utf8(frame) {
+            Ok(text) => Message::text(text),
+            Err(_) => Message::binary(frame.to_vec()),
+        };
+        socket.feed(message).await.unwrap();
+        for control in [
+            r#"{"TYPE":"16","MESSAGE":"SUBSCRIBECOMPLETE","SUB":"0~Coinbase~BTC~USD"}"#,
+            r#"{"TYPE":"3","MESSAGE":"LOADCOMPLETE"}"#,
+            r#"{"TYPE":"999","MESSAGE":"HEARTBEAT","TIMEMS":1582817678330}"#,
+            r#"{"TYPE":"500","MESSAGE":"INVALID_SUB","PARAMETER":"x"}"#,
+        ] {
+            socket.feed(Message::text(control)).await.unwrap();
+        }
+    }
+    socket.flush().await.unwrap();
+    let sent = receive(&mut source.lane, frames.len()).await;
+    for (n, (sent, (frame, key))) in sent.iter().zip(frames).enumerate() {
+        assert_eq!((sent.value.as_slice(), sent.key.as_str()), (frame, key));
+        assert_eq!(sent.headers, format!("seq=0000000000000001:{n}"));
+        assert!((started..=now_ms()).contains(&sent.received_at), "{}", sent.received_at);
+    }
+    source.shutdown.cancel();
+    in_time(source.task).await.unwrap().unwrap();
+    assert_eq!(source.counters.frames.get(), 7);
+    assert!(source.lane.recv().await.is_none(), "nothing but data frames");
+}
+
+#[tokio::test]
+async fn pings_are_answered_and_fragments_put_together() {
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    let streamer = Streamer::bind().await;
+    let mut source = start(&streamer.url, rules(), key(), 1 << 20);
+    let mut socket = welcome(&streamer).await;
+    socket.send(Message::Ping("are you there".into())).await.unwrap();
+    let pong = in_time(socket.next()).await.unwrap().unwrap();
+    assert_eq!(pong, Message::Pong("are you there".into()));
+    let (first, second) = TRADE.split_at(30);
+    let part = |text: &str, kind, last| {
+        Message::Frame(Frame::message(text.to_owned().into_bytes(), OpCode::Data(kind), last))
+    };
+    socket.send(part(first, Data::Text, false)).await.unwrap();
+    socket.send(part(second, Data::Continue, true)).await.unwrap();
+    assert_eq!(receive(&mut source.lane, 1).await[0].value, TRADE.as_bytes());
+}
+
+#[tokio::test]
+async fn a_refused_key_ends_the_stream_at_once_and_for_good() {
+    // Refused at the upgrade, and by a frame.
+    for wrong_key in [true, false] {
+        let streamer = Streamer::bind().await;
+        let key = if wrong_key { ApiKey::new("wrong").unwrap() } else { key() };
+        let source = start(&streamer.url, rules(), key, 1 << 20);
+        let socket = streamer.accept().await;
+        assert_eq!(socket.is_none(), wrong_key);
+        if let Some(mut socket) = socket {
+            let refusal = r#"{"TYPE":"401","MESSAGE":"UNAUTHORIZED","INFO":"We only support JSON format with a valid api_key."}"#;
+            socket.send(Message::text(refusal)).await.unwrap();
+        }
+        let error = in_time(source.task).await.unwrap().unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        let text = error.to_string();
+        assert!(text.contains("CRYPTOCOMPARE_API_KEY") && !text.contains("s3cret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() {
+    let streamer = Streamer::bind().await;
+    let rules = Rules { silence: Duration::from_millis(300), ..rules() };
+    let mut source = start(&streamer.url, rules, key(), 1 << 20);
+    let force = r#"{"TYPE":"500","MESSAGE":"FORCE_DISCONNECT"}"#;
+    let crowded = r#"{"TYPE":"429","MESSAGE":"TOO_MANY_SOCKETS_MAX_1_PER_CLIENT"}"#;
+    let mut socket = welcome(&streamer).await;
+    for (last_words, floor) in [
+        (Some(force), rules.reconnect.floor),
+        (Some(crowded), rules.crowded.floor),
+        // Silent, but open.
+        (None, rules.silence + rules.reconnect.floor),
+        // Gone without a word.
+        (Some(""), rules.reconnect.floor),
+    ] {
+        socket.send(Message::text(TRADE)).await.unwrap();
+        receive(&mut source.lane, 1).await;
+        let ended = Instant::now();
+        let old = match last_words {
+            Some("") => {
+                drop(socket);
+                None
+            }
+            Some(words) => {
+                socket.send(Message::text(words)).await.unwrap();
+                Some(socket)
+            }
+            None => Some(socket),
+        };
+        socket = welcome(&streamer).await;
+        assert!(ended.elapsed() >= floor, "{last_words:?}: {:?}", ended.elapsed());
+        drop(old);
+    }
+    assert_eq!(source.counters.reconnects.get(), 4);
+    source.shutdown.cancel();
+    in_time(source.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_drops_is_called_less_and_less_often() {
+    let streamer = Streamer::bind().await;
+    let source = start(&streamer.url, rules(), key(), 1 << 20);
+    let mut before = None;
+    for step in [0, 50, 100, 200, 400, 400] {
+        // Welcomed is not enough, only data counts.
+        drop(welcome(&streamer).await);
+        if let Some(before) = before.replace(Instant::now()) {
+            let waited = Instant::now().duration_since(before);
+            assert!(waited >= Duration::from_millis(step), "{waited:?} instead of {step} ms");
+        }
+    }
+    source.shutdown.cancel();
+    in_time(source.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_vendor_out_of_reach_is_tried_until_it_is_there() {
+    // An address at which nobody listens yet.
+    let url = Streamer::bind().await.url;
+    let mut source = start(&url, rules(), key(), 1 << 20);
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    assert!(!source.task.is_finished());
+    let back = Streamer::at(url[5..].trim_end_matches("/v2")).await;
+    let mut socket = welcome(&back).await;
+    socket.send(Message::text(TRADE)).await.unwrap();
+    receive(&mut source.lane, 1).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_stops_the_reading_and_loses_nothing() {
+    const FRAMES: usize = 50_000;
+    let streamer = Streamer::bind().await;
+    // Room for about a hundred frames.
+    let mut source = start(&streamer.url, rules(), key(), 20_000);
+    let mut socket = welcome(&streamer).await;
+    let sender = tokio::spawn(async move {
+        for n in 0..FRAMES {
+            let frame = format!(r#"{{"TYPE":"0","M":"M","FSYM":"F","TSYM":"T","ID":"{n}"}}"#);
+            socket.feed(Message::text(frame)).await.unwrap();
+        }
+        socket.flush().await.unwrap();
+        socket
+    });
+    let first = in_time(source.lane.recv()).await.unwrap();
+    let mut ids: Vec<Vec<u8>> = first.records(0).map(|r| r.value.unwrap()).collect();
+    // While this batch is held there is no more room, so the counter has to stand still.
+    let mut seen = source.counters.frames.get();
+    in_time(async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let now = source.counters.frames.get();
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+    })
+    .await;
+    assert!(usize::try_from(seen).unwrap() < FRAMES, "all {seen} frames were taken in");
+    drop(first);
+    while ids.len() < FRAMES {
+        let batch = in_time(source.lane.recv()).await.unwrap();
+        ids.extend(batch.records(0).map(|r| r.value.unwrap()));
+    }
+    for (n, frame) in ids.iter().enumerate() {
+        assert!(frame.ends_with(format!(r#""ID":"{n}"}}"#).as_bytes()), "at {n}");
+    }
+    drop(in_time(sender).await.unwrap());
+}
