@@ -7,30 +7,29 @@ use std::time::{Duration, Instant};
 
 use tickpanda_host::{Batch, Module, Outputs, Record, Vm, VmConfig};
 
-const RECORDS: usize = 1_000;
 const VALUE: [u8; 200] = [b'x'; 200];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let module = Module::compile(&wat::parse_str(include_str!("../tests/data/identity.wat"))?)?;
     let mut vm = Vm::start(&module, VmConfig::new("identity", "in", ["out"]))?;
-    let mut builder = Batch::builder();
-    for _ in 0..RECORDS {
-        builder = builder.record(1_700_000_000_000, &Record::value(&VALUE));
-    }
-    let batch = builder.build()?;
-
     let mut out = Outputs::default();
-    let mut records = 0;
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(3) {
-        vm.transform(&batch, &mut out)?;
-        records += out.len();
+    // Small batches show what handing a batch to the VM's thread and back costs.
+    for size in [1, 100, 10_000] {
+        let record = Record::value(&VALUE);
+        let batch = (0..size)
+            .fold(Batch::builder(), |b, _| b.record(1_700_000_000_000, &record))
+            .build()?;
+        let mut records = 0;
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(2) {
+            vm.transform(&batch, &mut out)?;
+            records += out.len();
+        }
+        let nanos = started.elapsed().as_nanos() / records as u128;
+        println!(
+            "{size:>6} records a batch: {nanos:>6} ns a record, {:>9} records/s",
+            1_000_000_000 / nanos
+        );
     }
-    let nanos = started.elapsed().as_nanos() / records as u128;
-    println!(
-        "{RECORDS} records of {} bytes a batch: {nanos} ns a record, {} records/s",
-        VALUE.len(),
-        1_000_000_000 / nanos
-    );
     Ok(())
 }

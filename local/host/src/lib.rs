@@ -41,7 +41,7 @@
 //! - [`Module`]: compiled and linked once; [`Vm`]: one running instance with its memory
 //! - [`Batch`], [`Outputs`], [`Record`]: what goes in and comes out; `payload`, `varint`: the framing
 //! - `abi`, `wasi`, `stubs`: the imports; `guest`: the bounds-checked way to the guest's memory
-//! - `engine`, `trap`, `log`: the broker's wasmtime settings, trap texts and log rules
+//! - `engine`, `config`, `trap`, `log`: the broker's wasmtime settings, deploy rules, trap texts and log rules
 //!
 //! # What it is not
 //!
@@ -51,6 +51,7 @@
 mod abi;
 mod batch;
 mod builder;
+mod config;
 mod engine;
 mod error;
 mod guest;
@@ -67,9 +68,10 @@ mod wasi;
 
 pub use batch::{Batch, BatchHeader};
 pub use builder::BatchBuilder;
+pub use config::{Limits, MAX_OUTPUT_TOPICS, VmConfig};
 pub use error::HostError;
 pub use log::{LogDrop, LogLevel, LogLine, MAX_LOG_BYTES};
 pub use module::Module;
 pub use outputs::{Output, Outputs};
 pub use payload::{Header, Record};
-pub use vm::{Limits, MAX_OUTPUT_TOPICS, Vm, VmConfig};
+pub use vm::Vm;

@@ -2,7 +2,6 @@
 //! to it.
 
 use std::{
-    collections::HashSet,
     sync::mpsc::{self, Receiver, Sender},
     thread::{self, JoinHandle},
 };
@@ -10,103 +9,16 @@ use std::{
 use wasmtime::{InstancePre, Store, StoreLimitsBuilder};
 
 use crate::{
-    Batch, HostError, LogLine, Module, Outputs,
-    state::{Job, LogSink, State},
+    Batch, HostError, Module, Outputs, VmConfig,
+    state::{Job, State},
     trap,
 };
-
-/// A transform has at least one output topic and at most this many.
-pub const MAX_OUTPUT_TOPICS: usize = 8;
 
 /// The broker's 128 KiB of table at 8 bytes an element.
 const MAX_TABLE_ELEMENTS: usize = 16_384;
 
 /// What a guest ends with when it does not trap, in the broker's words.
 const EXITED: &str = "vm has exited";
-
-/// What a VM may use. The defaults are the broker's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of linear memory, 2 MiB (`data_transforms_per_function_memory_limit`). Growing beyond
-    /// it fails, which is not a trap; starting above it is.
-    pub memory: usize,
-    /// Fuel for the start up to the first record, then for each record: 6·10⁹
-    /// (`data_transforms_runtime_limit_ms`, 3,000 ms at 2,000,000 units). An instruction costs one unit.
-    pub fuel: u64,
-    /// Bytes that [`Outputs`] may hold, 256 MiB; what exceeds them is a trap. This limit is the
-    /// host's own: in the broker a guest waits until earlier output has gone out.
-    pub output_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { memory: 2 << 20, fuel: 3_000 * 2_000_000, output_bytes: 256 << 20 }
-    }
-}
-
-/// What the broker knows of a transform besides its Wasm.
-pub struct VmConfig {
-    /// The transform's name: its `argv[0]`.
-    pub name: String,
-    /// Told to the guest as `REDPANDA_INPUT_TOPIC`.
-    pub input_topic: String,
-    /// Told to the guest as `REDPANDA_OUTPUT_TOPIC_0`…; the first is where records go by default.
-    pub output_topics: Vec<String>,
-    /// Further environment variables of the guest. In the broker their order is arbitrary.
-    pub env: Vec<(String, String)>,
-    /// What it may use.
-    pub limits: Limits,
-    /// Called on the VM's thread with each message that the guest prints.
-    pub log: LogSink,
-}
-
-impl VmConfig {
-    /// The broker's default limits, no further environment, and messages to nowhere.
-    pub fn new<T: Into<String>>(
-        name: impl Into<String>,
-        input_topic: impl Into<String>,
-        output_topics: impl IntoIterator<Item = T>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            input_topic: input_topic.into(),
-            output_topics: output_topics.into_iter().map(Into::into).collect(),
-            env: Vec::new(),
-            limits: Limits::default(),
-            log: Box::new(|_| {}),
-        }
-    }
-
-    /// The same with this done for each message.
-    #[must_use]
-    pub fn log(mut self, log: impl FnMut(LogLine<'_>) + Send + 'static) -> Self {
-        self.log = Box::new(log);
-        self
-    }
-
-    fn check(&self) -> Result<(), HostError> {
-        let count = self.output_topics.len();
-        let distinct: HashSet<_> = self.output_topics.iter().collect();
-        let reason = if !(1..=MAX_OUTPUT_TOPICS).contains(&count) {
-            format!("it has {count} output topics, the broker takes 1 to {MAX_OUTPUT_TOPICS}")
-        } else if distinct.len() != count {
-            "an output topic is named twice".into()
-        } else if distinct.contains(&self.input_topic) {
-            format!("its input topic {} is also an output topic", self.input_topic)
-        } else {
-            return Ok(());
-        };
-        Err(HostError::Config { transform: self.name.clone(), reason })
-    }
-
-    fn environment(&self) -> Vec<String> {
-        let user = self.env.iter().map(|(key, value)| format!("{key}={value}"));
-        let input = [format!("REDPANDA_INPUT_TOPIC={}", self.input_topic)];
-        let outputs = self.output_topics.iter().enumerate();
-        let outputs = outputs.map(|(n, topic)| format!("REDPANDA_OUTPUT_TOPIC_{n}={topic}"));
-        user.chain(input).chain(outputs).collect()
-    }
-}
 
 /// What the VM's thread tells its handle.
 pub(crate) enum Report {
@@ -179,7 +91,8 @@ impl Vm {
             return Ok(());
         }
         let job = Job { batch: batch.clone(), read: 0, outputs: std::mem::take(out) };
-        // If the guest ended since its last batch, its last report is waiting.
+        // A guest that waits for a batch can't end, so only a panic can have closed the channel,
+        // and then there is no report either.
         let _ = jobs.send(job);
         match self.reports.recv() {
             Ok(Report::Done(outputs)) => {

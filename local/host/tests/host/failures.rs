@@ -143,14 +143,26 @@ fn a_panic_in_the_log_callback_is_an_error() {
 #[test]
 fn a_config_that_the_broker_refuses_is_refused() {
     let module = compile(IDENTITY).unwrap();
-    let nine: Vec<String> = (0..9).map(|n| n.to_string()).collect();
-    for (topics, part) in [
-        (vec![], "it has 0 output topics"),
-        (nine, "it has 9 output topics"),
-        (vec!["a".into(), "a".into()], "named twice"),
-        (vec!["in".into()], "input topic in is also an output topic"),
+    let topics = |topics: &[&str]| VmConfig::new("test", "in", topics.iter().copied());
+    let env =
+        |key: &str, value: &str| VmConfig { env: vec![(key.into(), value.into())], ..config() };
+    let many = vec![("KEY".to_owned(), "value".to_owned()); 129];
+    for (config, part) in [
+        (topics(&[]), "it has 0 output topics"),
+        (topics(&["1", "2", "3", "4", "5", "6", "7", "8", "9"]), "it has 9 output topics"),
+        (topics(&["a", "a"]), "named twice"),
+        (topics(&["in"]), "input topic in is also an output topic"),
+        (VmConfig::new("", "in", ["out"]), "its name needs 1 to 128 bytes"),
+        (VmConfig::new("nul\0", "in", ["out"]), "transform nul\\0: its name needs"),
+        (VmConfig { env: many, ..config() }, "it has 129 environment variables"),
+        (env("", "x"), "its name has 0 bytes"),
+        (env("KEY", ""), "its value has 0 bytes"),
+        (env("KEY", &"x".repeat(2_049)), "its value has 2049 bytes"),
+        (env("KEY", "a\tb"), "\"KEY\": it has a control character"),
+        (env("A=B", "x"), "has a ="),
+        (env("REDPANDA_X", "x"), "are the broker's own"),
     ] {
-        let error = Vm::start(&module, VmConfig::new("test", "in", topics)).unwrap_err();
+        let error = Vm::start(&module, config).unwrap_err();
         assert!(matches!(error, HostError::Config { .. }));
         assert!(error.to_string().contains(part), "{error}");
     }

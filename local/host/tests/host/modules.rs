@@ -116,3 +116,10 @@ fn every_function_of_the_brokers_wasi_has_its_standard_type() {
     let wat = IDENTITY.replacen("(memory", &format!("{imports}(memory"), 1);
     start(&compile(&wat).unwrap());
 }
+
+#[test]
+fn the_host_knows_no_other_room() {
+    let manifest = include_str!("../../Cargo.toml");
+    let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+    assert!(!dependencies.contains("tickpanda"), "{dependencies}");
+}
