@@ -1,0 +1,143 @@
+//! The sink's connections to the database, and what each kind of error leads to.
+//!
+//! Every user of a connection does the same: try; on an error ask [`Database::pause`], which waits
+//! where waiting helps and ends the sink where it does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Postgres};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Class, SinkError, class};
+use crate::outage::{Outage, wait};
+use crate::schema;
+
+/// Longer than any sane transaction of one batch: a connection that hangs is given up.
+const ATTEMPT: Duration = Duration::from_secs(60);
+/// How long to wait for a connection to be made before it counts as an outage.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A handle to the database; clones share the connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    pool: PgPool,
+    /// As many as connections. Waiting for one's turn is no outage, so it is not the pool's timeout
+    /// that bounds it.
+    turns: Arc<Semaphore>,
+    outage: Arc<Outage>,
+    /// Whether the connections go over TCP, where sqlx 0.9.0 stalls in COPY (no TCP_NODELAY).
+    pub(crate) tcp: bool,
+}
+
+impl Database {
+    /// Connects when first used.
+    pub(crate) fn new(options: PgConnectOptions, connections: u32) -> Self {
+        let tcp = options.get_socket().is_none() && !options.get_host().starts_with('/');
+        let outage = Outage::new(format!("the database {}", address(&options)));
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECT)
+            .connect_lazy_with(options.application_name("tickpanda-sink"));
+        Self::from_pool(pool, outage, tcp)
+    }
+
+    fn from_pool(pool: PgPool, outage: Outage, tcp: bool) -> Self {
+        let turns = pool.options().get_max_connections() as usize;
+        Database { pool, turns: Arc::new(Semaphore::new(turns)), outage: Arc::new(outage), tcp }
+    }
+
+    /// A connection, and the turn that goes with it.
+    pub(crate) async fn lease(&self) -> sqlx::Result<Lease> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok(Lease { connection: self.pool.acquire().await?, _turn: turn })
+    }
+
+    /// A try succeeded.
+    pub(crate) fn served(&self) {
+        self.outage.served();
+    }
+
+    /// A try failed: waits if trying again may help.
+    ///
+    /// # Errors
+    /// [`SinkError::Database`] if it can't help.
+    pub(crate) async fn pause(
+        &self,
+        doing: &str,
+        error: sqlx::Error,
+        attempt: u32,
+    ) -> Result<(), SinkError> {
+        if class(&error) != Class::Transient {
+            return Err(SinkError::Database { doing: doing.to_owned(), source: error });
+        }
+        self.outage.failed(&error);
+        wait(attempt).await;
+        Ok(())
+    }
+
+    /// Waits for the database and brings its tables up to date; returns what they are, in words.
+    ///
+    /// # Errors
+    /// [`SinkError::Migrate`] or [`SinkError::Database`], where waiting does not help.
+    pub(crate) async fn prepare(&self) -> Result<String, SinkError> {
+        let mut attempt = 0;
+        loop {
+            let error = match schema::migrate(&self.pool).await {
+                Ok(()) => match schema::describe(&self.pool).await {
+                    Ok(tables) => {
+                        self.served();
+                        return Ok(tables);
+                    }
+                    Err(error) => error,
+                },
+                Err(SinkError::Migrate(sqlx::migrate::MigrateError::Execute(error))) => error,
+                Err(other) => return Err(other),
+            };
+            self.pause("prepare the tables", error, attempt).await?;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Says goodbye to the server, as far as that takes no time.
+    pub(crate) async fn close(&self) {
+        // A server that does not answer notices the closed sockets by itself.
+        let _ = tokio::time::timeout(Duration::from_millis(100), self.pool.close()).await;
+    }
+}
+
+/// One connection for one piece of work.
+pub(crate) struct Lease {
+    connection: PoolConnection<Postgres>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// Runs work on the connection with a time limit. After anything but an orderly answer of the
+    /// server, the connection is not used again: it may be in the middle of something.
+    pub(crate) async fn run<T>(
+        mut self,
+        work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let result = match tokio::time::timeout(ATTEMPT, work(&mut self.connection)).await {
+            Ok(result) => result,
+            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        };
+        if result.as_ref().is_err_and(|error| !matches!(error, sqlx::Error::Database(_))) {
+            self.connection.close_on_drop();
+        }
+        result
+    }
+}
+
+/// Where the database is, for people: no user name's password, no options.
+pub(crate) fn address(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{database} at {}:{}", socket.display(), options.get_port()),
+        None => format!("{database} at {}:{}", options.get_host(), options.get_port()),
+    }
+}

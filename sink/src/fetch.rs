@@ -1,0 +1,217 @@
+//! One partition to read: by rskafka, and by `tickpanda-kafka` where rskafka refuses a batch.
+//!
+//! ```text
+//!  broker ── rskafka ──────────────┬─▶ Fetched ─▶ pump
+//!     └───── tickpanda-kafka ──────┘
+//!            (null header values, control batches)
+//! ```
+//!
+//! It never decides what is done about an error, and never moves an offset back.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rskafka::client::Client;
+use rskafka::client::error::{Error, ProtocolError};
+use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
+use tickpanda_kafka::KafkaError;
+
+use crate::record::Record;
+
+/// How long a fetch waits for the first new record. A new record ends it at once.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+/// rskafka has no deadline: a broker that does not answer for this long is asked anew.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What one fetch found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// Records in the order of their offsets.
+    pub records: Vec<Record>,
+    /// Stands for records that no client here can read, with what is wrong with each: no key, no
+    /// value, topic, partition and offset in the headers.
+    pub lost: Vec<(Record, String)>,
+    /// Where to read on: it can be more than one past the last record (control batches, compaction).
+    pub next_offset: i64,
+    /// One past the partition's last offset, as the broker knew it then.
+    pub high_watermark: i64,
+}
+
+/// Why a fetch found nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// The offset is not, or no longer, in the partition.
+    #[error("the offset is not in the partition")]
+    OutOfRange,
+    /// The broker is away, busy or electing: ask again later.
+    #[error("{0}")]
+    Away(String),
+}
+
+/// One partition, as the pump sees it. Tests have their own.
+pub(crate) trait Log: Send {
+    /// Records from an offset on; waits a little when there are none.
+    fn fetch(&mut self, from: i64) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    /// First offset that is there, and one past the last.
+    fn range(&mut self) -> impl Future<Output = Result<Range<i64>, FetchError>> + Send;
+}
+
+/// A partition on a broker.
+pub(crate) struct KafkaLog {
+    client: Arc<Client>,
+    kafka: tickpanda_kafka::Client,
+    topic: String,
+    partition: i32,
+    max_bytes: i32,
+    reader: Option<PartitionClient>,
+}
+
+impl KafkaLog {
+    /// Connects when first used; fetches about `max_bytes` at once.
+    pub(crate) fn new(
+        client: Arc<Client>,
+        kafka: tickpanda_kafka::Client,
+        topic: String,
+        partition: i32,
+        max_bytes: i32,
+    ) -> Self {
+        KafkaLog { client, kafka, topic, partition, max_bytes, reader: None }
+    }
+
+    async fn reader(&mut self) -> Result<&PartitionClient, FetchError> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                let unknown = UnknownTopicHandling::Error;
+                let made = self.client.partition_client(&self.topic, self.partition, unknown);
+                in_time(made).await?.map_err(away)?
+            }
+        };
+        Ok(self.reader.insert(reader))
+    }
+
+    /// Reads what rskafka refuses.
+    async fn read(&mut self, from: i64) -> Result<Fetched, FetchError> {
+        let read = self.kafka.read(&self.topic, self.partition, from, self.max_bytes, MAX_WAIT);
+        match read.await {
+            Ok(read) => Ok(Fetched {
+                records: read.records.into_iter().map(own).collect(),
+                lost: Vec::new(),
+                next_offset: read.next_offset,
+                high_watermark: read.high_watermark,
+            }),
+            Err(KafkaError::OffsetOutOfRange { .. }) => Err(FetchError::OutOfRange),
+            Err(error @ (KafkaError::Corrupt { .. } | KafkaError::BatchTooLarge { .. })) => {
+                Ok(self.step_past(from, &error))
+            }
+            Err(error) => Err(FetchError::Away(error.to_string())),
+        }
+    }
+
+    /// Nobody here can read it, and nobody will: it is counted, named in the dead letters, and does
+    /// not stop the partition.
+    fn step_past(&self, offset: i64, error: &KafkaError) -> Fetched {
+        let headers = [
+            ("topic", self.topic.clone()),
+            ("partition", self.partition.to_string()),
+            ("offset", offset.to_string()),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).into();
+        let record = Record { offset, headers, ..Record::default() };
+        Fetched {
+            records: Vec::new(),
+            lost: vec![(record, error.to_string())],
+            next_offset: offset + 1,
+            high_watermark: offset + 1,
+        }
+    }
+}
+
+impl Log for KafkaLog {
+    async fn fetch(&mut self, from: i64) -> Result<Fetched, FetchError> {
+        let bytes = 1..self.max_bytes;
+        // MAX_WAIT is a small constant, so it fits.
+        let wait = MAX_WAIT.as_millis() as i32;
+        let reader = self.reader().await?;
+        let answer = in_time(reader.fetch_records(from, bytes, wait)).await;
+        let error = match answer {
+            Ok(Ok((records, high_watermark))) => {
+                // Nothing, although there is something: a control batch, which rskafka leaves out.
+                if records.is_empty() && from < high_watermark {
+                    return self.read(from).await;
+                }
+                let next_offset = records.last().map_or(from, |last| last.offset + 1);
+                let records = records.into_iter().map(|found| Record {
+                    offset: found.offset,
+                    timestamp: found.record.timestamp.timestamp_millis(),
+                    key: found.record.key,
+                    value: found.record.value,
+                    headers: found.record.headers,
+                });
+                let records = records.collect();
+                return Ok(Fetched { records, lost: Vec::new(), next_offset, high_watermark });
+            }
+            Ok(Err(error)) => error,
+            Err(late) => {
+                self.reader = None;
+                return Err(late);
+            }
+        };
+        match error {
+            Error::ServerError { protocol_error: ProtocolError::OffsetOutOfRange, .. } => {
+                Err(FetchError::OutOfRange)
+            }
+            Error::Request(_) | Error::InvalidResponse(_) => {
+                self.reader = None; // it may be in the middle of an answer
+                self.read(from).await
+            }
+            error => {
+                self.reader = None;
+                Err(away(error))
+            }
+        }
+    }
+
+    async fn range(&mut self) -> Result<Range<i64>, FetchError> {
+        let reader = self.reader().await?;
+        let ends = async {
+            let earliest = reader.get_offset(OffsetAt::Earliest).await?;
+            Ok(earliest..reader.get_offset(OffsetAt::Latest).await?)
+        };
+        let ends = in_time(ends).await.and_then(|ends: Result<_, Error>| ends.map_err(away));
+        if ends.is_err() {
+            self.reader = None;
+        }
+        ends
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, FetchError> {
+    let late = |_| FetchError::Away(format!("no answer within {} s", DEADLINE.as_secs()));
+    tokio::time::timeout(DEADLINE, work).await.map_err(late)
+}
+
+fn away(error: Error) -> FetchError {
+    FetchError::Away(error.to_string())
+}
+
+/// A record in the sink's form, its bytes copied out of the answer. A header name that is not UTF-8
+/// is kept readable, since only dead letters carry headers and the transform percent-encodes those.
+fn own(record: tickpanda_kafka::Record) -> Record {
+    Record {
+        offset: record.offset,
+        timestamp: record.timestamp_ms,
+        key: record.key.map(|key| key.to_vec()),
+        value: record.value.map(|value| value.to_vec()),
+        headers: record
+            .headers
+            .into_iter()
+            .map(|(name, value)| {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                (name, value.map(|value| value.to_vec()).unwrap_or_default())
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,47 @@
+//! The sink as a program: settings, log, signals, exit code (0 stopped, 1 failed, 2 wrong setting).
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tickpanda_sink::{Settings, SinkError, Summary, run, stop};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match dotenvy::dotenv() {
+        Ok(_) => {}
+        Err(dotenvy::Error::Io(error)) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            // Its Display quotes the offending line, which may hold a password.
+            let problem = match error {
+                dotenvy::Error::LineParse(_, at) => format!("a line does not parse (column {at})"),
+                dotenvy::Error::Io(error) => error.to_string(),
+                _ => "it can't be used".to_owned(),
+            };
+            eprintln!("tickpanda-sink: .env: {problem}");
+            return ExitCode::from(2);
+        }
+    }
+    let settings = Settings::parse(); // exits with 2 and names the setting
+    // rskafka logs each retry, and sqlx each slow statement: here a failure is logged once, where it
+    // is handled.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,rskafka=off,sqlx=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(settings) {
+        Ok(summary) => {
+            tracing::info!(?summary, "stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[tokio::main]
+async fn start(settings: Settings) -> Result<Summary, SinkError> {
+    let stop = stop::token(settings.stop_on_stdin_close)?;
+    run(settings, stop).await
+}

@@ -1,0 +1,70 @@
+//! A moment as PostgreSQL stores it: a 64-bit count of microseconds, bound without any float,
+//! calendar or text in between.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
+use sqlx::{Encode, Postgres, Type};
+
+/// 2000-01-01, PostgreSQL's epoch, in microseconds since 1970-01-01.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+/// The times that a `timestamptz` holds, in microseconds since 1970: 4713 BC up to AD 294276.
+/// Source: PostgreSQL, `src/include/datatype/timestamp.h`, `MIN_TIMESTAMP` and `END_TIMESTAMP`.
+const REPRESENTABLE: std::ops::Range<i64> =
+    (-211_813_488_000_000_000 + POSTGRES_EPOCH)..9_223_371_331_200_000_000;
+
+/// A `timestamptz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Micros(i64);
+
+impl Micros {
+    /// From microseconds since 1970, or `None` where a `timestamptz` can't hold that.
+    pub(crate) fn new(since_1970: i64) -> Option<Self> {
+        REPRESENTABLE.contains(&since_1970).then_some(Micros(since_1970 - POSTGRES_EPOCH))
+    }
+
+    /// From milliseconds since 1970.
+    pub(crate) fn from_millis(millis: i64) -> Option<Self> {
+        millis.checked_mul(1000).and_then(Self::new)
+    }
+
+    /// The eight bytes of PostgreSQL's binary format.
+    pub(crate) fn to_be_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl Type<Postgres> for Micros {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(1184)) // timestamptz, fixed in pg_type.dat
+    }
+}
+
+impl PgHasArrayType for Micros {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(1185)) // timestamptz[]
+    }
+}
+
+impl Encode<'_, Postgres> for Micros {
+    fn encode_by_ref(&self, buf: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buf.extend_from_slice(&self.to_be_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_outside_of_timestamptz_are_refused_before_the_database_sees_them() {
+        assert_eq!(Micros::new(POSTGRES_EPOCH), Some(Micros(0)));
+        assert!(Micros::new(REPRESENTABLE.start).is_some());
+        for out in [i64::MIN, REPRESENTABLE.start - 1, REPRESENTABLE.end, i64::MAX] {
+            assert_eq!(Micros::new(out), None, "{out}");
+        }
+        assert_eq!(Micros::from_millis(i64::MAX), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! Waiting for something that is away: how long, and one log line an outage instead of one a try.
+
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use tracing::{info, warn};
+
+/// Longest pause between two tries, so that work goes on soon after the other side is back.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// First pause.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause before try `attempt` (0 is the first repetition): doubled each time up to a limit, and
+/// between half and all of that by chance, so that many waiters do not come at once.
+pub(crate) fn pause(attempt: u32, random: &mut impl Rng) -> Duration {
+    let full = MIN_PAUSE.saturating_mul(1 << attempt.min(16)).min(MAX_PAUSE);
+    full.mul_f64(rand::RngExt::random_range(random, 0.5..=1.0))
+}
+
+/// Waits for [`pause`].
+pub(crate) async fn wait(attempt: u32) {
+    let pause = pause(attempt, &mut rand::rng());
+    tokio::time::sleep(pause).await;
+}
+
+/// Whether something is away, shared by all who need it.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    what: String,
+    since: Mutex<Option<Instant>>,
+}
+
+impl Outage {
+    /// `what` names it for people, with its address.
+    pub(crate) fn new(what: String) -> Self {
+        Outage { what, since: Mutex::new(None) }
+    }
+
+    /// A try failed. The first failure is logged, the next ones are the same outage.
+    pub(crate) fn failed(&self, error: &dyn Display) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.is_none() {
+            *since = Some(Instant::now());
+            warn!("{} does not serve, trying again until it does: {error}", self.what);
+        }
+    }
+
+    /// A try succeeded.
+    pub(crate) fn served(&self) {
+        let ended = self.since.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(since) = ended {
+            info!("{} serves again after {:.1} s", self.what, since.elapsed().as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+
+    proptest! {
+        #[test]
+        fn pauses_grow_but_never_beyond_the_limit(attempt: u32, seed: u64) {
+            let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+            let pause = pause(attempt, &mut random);
+            prop_assert!(pause >= MIN_PAUSE / 2 && pause <= MAX_PAUSE);
+            if attempt >= 6 {
+                prop_assert!(pause >= MAX_PAUSE / 2);
+            }
+        }
+    }
+}

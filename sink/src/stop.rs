@@ -1,0 +1,38 @@
+//! What ends the program: SIGINT, SIGTERM, or a parent that went away.
+
+use std::io::Read as _;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// A token that is cancelled on SIGINT and SIGTERM, and with `on_stdin_close` when standard input
+/// ends. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// Where the operating system refuses a handler or a thread.
+pub fn token(on_stdin_close: bool) -> std::io::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => info!("stopping: SIGINT"),
+            _ = terminate.recv() => info!("stopping: SIGTERM"),
+        }
+        stop.cancel();
+    });
+    if on_stdin_close {
+        let stop = token.clone();
+        // A thread of its own and not tokio's stdin: a read that never returns would keep the
+        // runtime from ending.
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            let mut ignored = [0; 256];
+            while std::io::stdin().read(&mut ignored).is_ok_and(|read| read > 0) {}
+            info!("stopping: standard input ended");
+            stop.cancel();
+        })?;
+    }
+    Ok(token)
+}
