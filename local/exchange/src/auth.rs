@@ -9,11 +9,9 @@ use axum::http::header::AUTHORIZATION;
 /// Whether the request carries `key`. A header, right or wrong, outweighs the query.
 pub(crate) fn has_key(headers: &HeaderMap, query: &HashMap<String, String>, key: &str) -> bool {
     match headers.get(AUTHORIZATION) {
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case("apikey") && given.trim() == key),
+        Some(value) => value.to_str().ok().and_then(|value| value.split_once(' ')).is_some_and(
+            |(scheme, given)| scheme.eq_ignore_ascii_case("apikey") && given.trim() == key,
+        ),
         None => query.get("api_key").is_some_and(|given| given == key),
     }
 }

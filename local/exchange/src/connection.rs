@@ -25,7 +25,8 @@ const MAX_UNANSWERED_PINGS: u32 = 2;
 pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, has_key: bool) {
     let served = match admit(&shared, has_key) {
         Ok((slot, welcome)) => {
-            let served = shared.stop.run_until_cancelled(serve(&mut socket, &shared, welcome)).await;
+            let served =
+                shared.stop.run_until_cancelled(serve(&mut socket, &shared, welcome)).await;
             // Now, not after the farewell: the same client may be back by then.
             drop(slot);
             served.unwrap_or(Ok(()))
@@ -68,7 +69,11 @@ fn admit(shared: &Shared, has_key: bool) -> Result<(OwnedSemaphorePermit, String
 }
 
 /// Until the client leaves, which is `Ok`, or its socket breaks.
-async fn serve(socket: &mut WebSocket, shared: &Arc<Shared>, welcome: String) -> Result<(), axum::Error> {
+async fn serve(
+    socket: &mut WebSocket,
+    shared: &Arc<Shared>,
+    welcome: String,
+) -> Result<(), axum::Error> {
     socket.send(Message::Text(welcome.into())).await?;
     let every = |period| {
         let mut timer = interval_at(Instant::now() + period, period);

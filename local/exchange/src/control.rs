@@ -66,10 +66,13 @@ pub(crate) enum Problem {
 /// TYPE 500 about `parameter`.
 pub(crate) fn error(problem: Problem, parameter: &str) -> String {
     let (message, info) = match problem {
-        Problem::InvalidJson => ("INVALID_JSON", "We could not parse your message as JSON.".to_owned()),
-        Problem::InvalidParameter => {
-            ("INVALID_PARAMETER", "The parameter is missing or has a value we do not understand.".to_owned())
+        Problem::InvalidJson => {
+            ("INVALID_JSON", "We could not parse your message as JSON.".to_owned())
         }
+        Problem::InvalidParameter => (
+            "INVALID_PARAMETER",
+            "The parameter is missing or has a value we do not understand.".to_owned(),
+        ),
         Problem::InvalidSub => {
             // The vendor names the base symbol (`5~CCCAGG~NULL~USD` → `NULL`).
             let base = parameter.split('~').nth(2).unwrap_or(parameter);
@@ -194,7 +197,9 @@ mod tests {
         // Captured 2025-07-22 (S-tv).
         let captured = r#"{"TYPE":"20","MESSAGE":"STREAMERWELCOME","SERVER_UPTIME_SECONDS":1262462,"SERVER_NAME":"08","SERVER_TIME_MS":1753184197855,"CLIENT_ID":2561280,"DATA_FORMAT":"JSON","SOCKET_ID":"7zUlXfWU+zH7uX7ViDS2","SOCKETS_ACTIVE":1,"SOCKETS_REMAINING":0,"RATELIMIT_MAX_SECOND":30,"RATELIMIT_MAX_MINUTE":60,"RATELIMIT_MAX_HOUR":1200,"RATELIMIT_MAX_DAY":10000,"RATELIMIT_MAX_MONTH":20000,"RATELIMIT_REMAINING_SECOND":29,"RATELIMIT_REMAINING_MINUTE":59,"RATELIMIT_REMAINING_HOUR":1199,"RATELIMIT_REMAINING_DAY":9999,"RATELIMIT_REMAINING_MONTH":19867}"#;
         let keys = |json: &str| -> Vec<String> {
-            json.split([',', '{']).filter_map(|part| Some(part.split_once(':')?.0.to_owned())).collect()
+            json.split([',', '{'])
+                .filter_map(|part| Some(part.split_once(':')?.0.to_owned()))
+                .collect()
         };
         assert_eq!(keys(&frame), keys(captured));
     }

@@ -110,7 +110,12 @@ impl Flow {
 
 impl Turn {
     /// Sends up to `max` recorded frames; how many it were.
-    async fn play(&mut self, shared: &Shared, socket: &mut WebSocket, max: u64) -> Result<u64, axum::Error> {
+    async fn play(
+        &mut self,
+        shared: &Shared,
+        socket: &mut WebSocket,
+        max: u64,
+    ) -> Result<u64, axum::Error> {
         if let Turn::Waiting(recording) = self {
             match Arc::clone(recording).try_lock_owned() {
                 Ok(mine) => *self = Turn::Mine(mine),

@@ -21,7 +21,8 @@ impl Limits {
     pub const REST: Limits =
         Limits { second: 50, minute: 2500, hour: 25_000, day: 50_000, month: 100_000 };
     /// A free key's socket openings (cryptocompare.md 2.8, the welcome frame).
-    pub const SOCKETS: Limits = Limits { second: 30, minute: 60, hour: 1200, day: 10_000, month: 20_000 };
+    pub const SOCKETS: Limits =
+        Limits { second: 30, minute: 60, hour: 1200, day: 10_000, month: 20_000 };
 
     /// No limit that anybody reaches.
     pub const NONE: Limits = Limits {

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::control::{
-    LOAD_COMPLETE, Problem, all_unsubscribed, error, subscribed, too_many_subscriptions, unsubscribed,
+    LOAD_COMPLETE, Problem, all_unsubscribed, error, subscribed, too_many_subscriptions,
+    unsubscribed,
 };
 
 /// Of what a client sent, this much is echoed in an error.
@@ -49,7 +50,9 @@ impl Session {
         match (action, message["subs"].as_array()) {
             (Some("SubAdd"), Some(subs)) => self.add(subs, serves),
             (Some("SubRemove"), Some(subs)) => self.remove(subs),
-            (Some("SubAdd" | "SubRemove"), None) => vec![problem(Problem::InvalidParameter, "subs")],
+            (Some("SubAdd" | "SubRemove"), None) => {
+                vec![problem(Problem::InvalidParameter, "subs")]
+            }
             _ => vec![problem(Problem::InvalidParameter, "action")],
         }
     }

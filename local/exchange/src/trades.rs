@@ -34,7 +34,8 @@ struct Walk {
 /// What `out` returns.
 pub fn make_trades(n: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut walks: Vec<Walk> = Pair::catalogue().into_iter().map(|pair| start(pair, &mut rng)).collect();
+    let mut walks: Vec<Walk> =
+        Pair::catalogue().into_iter().map(|pair| start(pair, &mut rng)).collect();
     let mut time_ms = START_NS / 1_000_000;
     let mut buffer = Vec::with_capacity(BUFFER_BYTES + 1024);
     for _ in 0..n {

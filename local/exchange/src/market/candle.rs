@@ -69,11 +69,14 @@ pub(crate) fn write(
     int(out, "TS", start);
     text(out, ",\"UNIT\":\"");
     text(out, unit.letter());
-    text(out, match action {
-        Action::Init => "\",\"ACTION\":\"I\"",
-        Action::Add => "\",\"ACTION\":\"A\"",
-        Action::Update => "\",\"ACTION\":\"U\"",
-    });
+    text(
+        out,
+        match action {
+            Action::Init => "\",\"ACTION\":\"I\"",
+            Action::Add => "\",\"ACTION\":\"A\"",
+            Action::Update => "\",\"ACTION\":\"U\"",
+        },
+    );
     number(out, "OPEN", candle.open);
     number(out, "HIGH", candle.high);
     number(out, "LOW", candle.low);

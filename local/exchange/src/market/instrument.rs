@@ -91,7 +91,8 @@ impl Instrument {
         let to = (from + length as f64).min(now);
         let price = |t| Fixed::round(self.walk.price(t), self.pair.price_decimals);
         let (open, close) = (price(from), price(to));
-        let (mut high, mut low) = if open.value() < close.value() { (close, open) } else { (open, close) };
+        let (mut high, mut low) =
+            if open.value() < close.value() { (close, open) } else { (open, close) };
         let step = (to - from) / f64::from(SAMPLES + 1);
         for i in 1..=SAMPLES {
             let seen = price(from + step * f64::from(i));

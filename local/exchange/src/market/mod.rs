@@ -103,7 +103,12 @@ impl Market {
                 weights.push(self.add_channel(at, Kind::Ticker, format!("5~{names}"), 8));
             } else {
                 // The first pairs are the busy ones.
-                weights.push(self.add_channel(at, Kind::Trade, format!("0~{names}"), 18 + 180 / (at + 2)));
+                weights.push(self.add_channel(
+                    at,
+                    Kind::Trade,
+                    format!("0~{names}"),
+                    18 + 180 / (at + 2),
+                ));
                 weights.push(self.add_channel(at, Kind::Ticker, format!("2~{names}"), 5));
             }
             for unit in Unit::ALL {

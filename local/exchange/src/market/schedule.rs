@@ -16,8 +16,11 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// A cycle in which channel `i` has `weights[i]` slots.
     pub(crate) fn new(seed: u64, weights: &[usize]) -> Self {
-        let mut slots: Vec<usize> =
-            weights.iter().enumerate().flat_map(|(channel, &n)| std::iter::repeat_n(channel, n)).collect();
+        let mut slots: Vec<usize> = weights
+            .iter()
+            .enumerate()
+            .flat_map(|(channel, &n)| std::iter::repeat_n(channel, n))
+            .collect();
         // Fisher-Yates.
         for at in (1..slots.len()).rev() {
             let draw = mix(&[seed, at as u64]) % (at as u64 + 1);

@@ -55,7 +55,10 @@ fn every_frame_is_json_of_a_subscribed_channel_and_every_type_comes() {
     }
     let only = frames(&market, &["0~Coinbase~ETH~USD"], 20);
     assert!(only.len() > 100);
-    assert!(only.iter().all(|f| f == "{}" || f.starts_with(r#"{"TYPE":"0","M":"Coinbase","FSYM":"ETH","TSYM":"USD""#)));
+    assert!(
+        only.iter().all(|f| f == "{}"
+            || f.starts_with(r#"{"TYPE":"0","M":"Coinbase","FSYM":"ETH","TSYM":"USD""#))
+    );
 }
 
 #[test]
@@ -97,7 +100,8 @@ fn the_first_ticker_is_full_and_an_index_is_type_5() {
 fn a_past_candle_is_the_same_by_socket_and_by_rest() {
     let market = market(1);
     let frame: Value =
-        serde_json::from_str(&market.snapshot("24~Coinbase~BTC~USD~m", market.due(NOW))[0]).unwrap();
+        serde_json::from_str(&market.snapshot("24~Coinbase~BTC~USD~m", market.due(NOW))[0])
+            .unwrap();
     let start = frame["TS"].as_u64().unwrap();
     assert_eq!(start, 1_753_190_340);
     let row = market.find("Coinbase", "BTC", "USD").unwrap().candle(start, 60, seconds(NOW));
@@ -111,7 +115,9 @@ fn a_new_minute_begins_with_an_empty_candle() {
     let frames = frames(&market, &["24~Coinbase~BTC~USD~m"], 130);
     let actions: String = frames
         .iter()
-        .filter_map(|f| Some(serde_json::from_str::<Value>(f).unwrap()["ACTION"].as_str()?.to_owned()))
+        .filter_map(|f| {
+            Some(serde_json::from_str::<Value>(f).unwrap()["ACTION"].as_str()?.to_owned())
+        })
         .collect();
     assert!(actions.contains("UIAU"), "{actions}");
 }

@@ -53,7 +53,10 @@ impl Ticker<'_> {
         let (hour, day) = (now / HOUR * HOUR, now / DAY * DAY);
         let price = instrument.price(t);
 
-        text(out, if index { "{\"TYPE\":\"5\",\"MARKET\":\"" } else { "{\"TYPE\":\"2\",\"MARKET\":\"" });
+        text(
+            out,
+            if index { "{\"TYPE\":\"5\",\"MARKET\":\"" } else { "{\"TYPE\":\"2\",\"MARKET\":\"" },
+        );
         text(out, &instrument.pair.market);
         text(out, "\",\"FROMSYMBOL\":\"");
         text(out, &instrument.pair.base);

@@ -45,7 +45,8 @@ impl Walk {
 
     /// The price at `t`, in seconds since the epoch.
     pub(crate) fn price(&self, t: f64) -> f64 {
-        let swing = |seed, t, (period, size): (f64, f64)| (noise(seed, t, period) - 0.5) * 2.0 * size;
+        let swing =
+            |seed, t, (period, size): (f64, f64)| (noise(seed, t, period) - 0.5) * 2.0 * size;
         let common: f64 = SWINGS.iter().map(|&s| swing(self.pair_seed, t, s)).sum();
         self.level * (common + swing(self.market_seed, t, STRAY)).exp()
     }
@@ -57,7 +58,8 @@ impl Walk {
 
     /// Base units traded since the market opened.
     fn turnover(&self, t: f64) -> f64 {
-        let waves = WAVES.iter().map(|&(period, k)| k * period * noise(!self.market_seed, t, period));
+        let waves =
+            WAVES.iter().map(|&(period, k)| k * period * noise(!self.market_seed, t, period));
         self.volume_per_s * (t - OPENED_S as f64 + waves.sum::<f64>())
     }
 }

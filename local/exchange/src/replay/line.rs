@@ -52,7 +52,8 @@ pub(super) fn parse(line: &str) -> Result<Line, String> {
     if !line.trim_start().starts_with('{') {
         return Err("it is not a JSON object".to_owned());
     }
-    let head: Head<'_> = serde_json::from_str(line).map_err(|error| format!("it is not valid JSON: {error}"))?;
+    let head: Head<'_> =
+        serde_json::from_str(line).map_err(|error| format!("it is not valid JSON: {error}"))?;
     let Some(kind) = head.kind else {
         let inside = line.trim().trim_start_matches('{').trim_end_matches('}').trim();
         return if inside.is_empty() {
@@ -124,13 +125,19 @@ mod tests {
         let pair = r#""M":"Coinbase","FSYM":"BTC","TSYM":"USD""#;
         let long = r#""MARKET":"Coinbase","FROMSYMBOL":"BTC","TOSYMBOL":"USD""#;
         for (line, expected) in [
-            (format!(r#"{{"TYPE":"0",{pair},"P":1}}"#), data("Coinbase~BTC~USD", "0~Coinbase~BTC~USD")),
+            (
+                format!(r#"{{"TYPE":"0",{pair},"P":1}}"#),
+                data("Coinbase~BTC~USD", "0~Coinbase~BTC~USD"),
+            ),
             (format!(r#"{{"TYPE":0,{pair}}}"#), data("Coinbase~BTC~USD", "0~Coinbase~BTC~USD")),
             (format!(r#"{{{pair},"TYPE":"8"}}"#), data("Coinbase~BTC~USD", "8~Coinbase~BTC~USD")),
             (format!(r#"{{"TYPE":"9",{pair}}}"#), data("Coinbase~BTC~USD", "8~Coinbase~BTC~USD")),
             (format!(r#"{{"TYPE":"30",{pair}}}"#), data("Coinbase~BTC~USD", "30~Coinbase~BTC~USD")),
             (format!(r#"{{"TYPE":"2",{long}}}"#), data("Coinbase~BTC~USD", "2~Coinbase~BTC~USD")),
-            (format!(r#"{{"TYPE":"24",{long},"UNIT":"m"}}"#), data("Coinbase~BTC~USD", "24~Coinbase~BTC~USD~m")),
+            (
+                format!(r#"{{"TYPE":"24",{long},"UNIT":"m"}}"#),
+                data("Coinbase~BTC~USD", "24~Coinbase~BTC~USD~m"),
+            ),
             (format!(r#"{{"TYPE":"24",{long}}}"#), data("Coinbase~BTC~USD", "24~Coinbase~BTC~USD")),
             (r#"{"TYPE":"11","SYMBOL":"BTC"}"#.to_owned(), data("", "11~BTC")),
             (r#"{"TYPE":"21","SYMBOL":"ETH"}"#.to_owned(), data("", "21~ETH")),

@@ -74,8 +74,7 @@ pub struct ReplayScan {
 /// [`ReplayError`]; the first line that is not a frame is named by number.
 pub fn scan_replay(path: &Path) -> Result<ReplayScan, ReplayError> {
     let io = |source| ReplayError::Io { path: path.to_owned(), source };
-    let bad_line =
-        |line, problem| ReplayError::Line { path: path.to_owned(), line, problem };
+    let bad_line = |line, problem| ReplayError::Line { path: path.to_owned(), line, problem };
     let mut reader = BufReader::with_capacity(256 * 1024, File::open(path).map_err(io)?);
     let mut scan = ReplayScan {
         path: path.to_owned(),

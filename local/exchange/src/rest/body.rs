@@ -28,16 +28,22 @@ pub(super) fn success(version: Version, aggregated: bool, rows: &[Candle]) -> Ve
     let mut out = Vec::with_capacity(512 + rows.len() * ROW_BYTES);
     match version {
         Version::V1 => {
-            text(&mut out, &format!(
-                r#"{{"Response":"Success","Type":100,"Aggregated":{aggregated},"TimeTo":{to},"TimeFrom":{from},"FirstValueInArray":{has_first},"ConversionType":{{"type":"direct","conversionSymbol":""}},"Data":["#
-            ));
+            text(
+                &mut out,
+                &format!(
+                    r#"{{"Response":"Success","Type":100,"Aggregated":{aggregated},"TimeTo":{to},"TimeFrom":{from},"FirstValueInArray":{has_first},"ConversionType":{{"type":"direct","conversionSymbol":""}},"Data":["#
+                ),
+            );
             write_rows(&mut out, rows);
             text(&mut out, r#"],"RateLimit":{},"HasWarning":false}"#);
         }
         Version::V2 => {
-            text(&mut out, &format!(
-                r#"{{"Response":"Success","Message":"","HasWarning":false,"Type":100,"RateLimit":{{}},"Data":{{"Aggregated":{aggregated},"TimeFrom":{from},"TimeTo":{to},"Data":["#
-            ));
+            text(
+                &mut out,
+                &format!(
+                    r#"{{"Response":"Success","Message":"","HasWarning":false,"Type":100,"RateLimit":{{}},"Data":{{"Aggregated":{aggregated},"TimeFrom":{from},"TimeTo":{to},"Data":["#
+                ),
+            );
             write_rows(&mut out, rows);
             text(&mut out, "]}}");
         }

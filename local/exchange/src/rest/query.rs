@@ -70,16 +70,21 @@ pub(super) fn parse<'a>(
     parameters: &HashMap<String, String>,
     now: u64,
 ) -> Result<Request<'a>, Refusal> {
-    let text = |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let base =
-        text("fsym").ok_or_else(|| Refusal::parameter("fsym", "fsym param seems to be missing."))?;
-    let quote = text("tsym").ok_or_else(|| Refusal::parameter("tsym", "tsym is a required param."))?;
+    let text =
+        |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let base = text("fsym")
+        .ok_or_else(|| Refusal::parameter("fsym", "fsym param seems to be missing."))?;
+    let quote =
+        text("tsym").ok_or_else(|| Refusal::parameter("tsym", "tsym is a required param."))?;
     let exchange = text("e").unwrap_or(INDEX);
     let instrument = find(market, exchange, base, quote)?;
 
     let aggregate = integer(text("aggregate"), "aggregate", 1)?;
     if !(1..=MAX_AGGREGATE).contains(&aggregate) {
-        return Err(Refusal::parameter("aggregate", "aggregate param is not in the range 1 to 30."));
+        return Err(Refusal::parameter(
+            "aggregate",
+            "aggregate param is not in the range 1 to 30.",
+        ));
     }
     let limit = integer(text("limit"), "limit", interval.default_limit())?;
     if limit > MAX_POINTS {
@@ -98,7 +103,8 @@ pub(super) fn parse<'a>(
         given => integer(given, "toTs", now)?.min(now),
     };
     if interval == Interval::Minute && to + MINUTES_KEPT_S < now {
-        let message = "toTs param is out of range: minute data is only available for the last 7 days.";
+        let message =
+            "toTs param is out of range: minute data is only available for the last 7 days.";
         return Err(Refusal::parameter("toTs", message));
     }
     Ok(Request {
@@ -112,7 +118,12 @@ pub(super) fn parse<'a>(
 }
 
 /// Symbols are case-sensitive, and nothing is converted by way of a third one.
-fn find<'a>(market: &'a Market, exchange: &str, base: &str, quote: &str) -> Result<&'a Instrument, Refusal> {
+fn find<'a>(
+    market: &'a Market,
+    exchange: &str,
+    base: &str,
+    quote: &str,
+) -> Result<&'a Instrument, Refusal> {
     let any = |is: &dyn Fn(&Instrument) -> bool| market.instruments().iter().any(is);
     if let Some(instrument) = market.find(exchange, base, quote) {
         Ok(instrument)
@@ -133,8 +144,8 @@ fn find<'a>(market: &'a Market, exchange: &str, base: &str, quote: &str) -> Resu
 fn integer(value: Option<&str>, name: &'static str, default: u64) -> Result<u64, Refusal> {
     match value {
         None => Ok(default),
-        Some(value) => value
-            .parse()
-            .map_err(|_| Refusal::parameter(name, format!("{name} param is not a positive integer."))),
+        Some(value) => value.parse().map_err(|_| {
+            Refusal::parameter(name, format!("{name} param is not a positive integer."))
+        }),
     }
 }
