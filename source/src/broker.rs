@@ -1,7 +1,8 @@
 //! Finding the brokers, the raw topic and its partitions. Producing is in [`crate::publish`].
 //!
 //! rskafka has no time limit on a request and by default retries for ever, growing to 500 s
-//! between attempts. Both are bounded here, so that the one place that retries is ours.
+//! between attempts. Here requests have a limit and rskafka does not retry at all: the one place
+//! that retries, counts it and says so is ours.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl Broker {
                 }
                 Err(error) if !said => {
                     let brokers = self.brokers.join(",");
-                    warn!(%brokers, %error, "no broker answers (KAFKA_BROKERS, --brokers): trying again until one does");
+                    warn!(%brokers, error = in_words(&error), "no broker answers (KAFKA_BROKERS, --brokers): trying again until one does");
                     said = true;
                 }
                 Err(_) => {}
@@ -93,10 +94,8 @@ impl Broker {
         ClientBuilder::new(self.brokers.clone())
             .client_id("tickpanda-source")
             .backoff_config(BackoffConfig {
-                init_backoff: Duration::from_millis(50),
-                max_backoff: Duration::from_millis(500),
-                base: 2.0,
-                deadline: Some(Duration::from_secs(1)),
+                deadline: Some(Duration::ZERO),
+                ..BackoffConfig::default()
             })
             .build()
             .await
@@ -105,4 +104,10 @@ impl Broker {
 
 async fn timed<T>(request: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
     timeout(CONNECT_TIMEOUT, request).await.unwrap_or(Err(KafkaError::Timeout))
+}
+
+/// rskafka's error without what it says about retries that there are none of.
+pub(crate) fn in_words(error: &KafkaError) -> String {
+    let text = error.to_string();
+    text.rsplit("Source: ").next().unwrap_or_default().to_owned()
 }

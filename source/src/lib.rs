@@ -9,7 +9,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`run`] | a source from start to stop |
+//! | [`run`](mod@run) | a source from start to stop |
 //! | [`settings`] | flags, variables, and the vendor's rules as numbers |
 //! | [`stream`] | the WebSocket: connecting, reading, reconnecting |
 //! | [`session`] | what a control frame asks for (pure) |

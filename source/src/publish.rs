@@ -4,7 +4,7 @@
 //! give up.
 //!
 //! While a request is in flight the lane fills, and the next request takes all of that up to
-//! [`MAX_REQUEST`]: batches grow with the load by themselves, the linger matters only when idle.
+//! half a megabyte: batches grow with the load by themselves, the linger matters only when idle.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::backoff::{Backoff, Bounds};
 use crate::batch::Batch;
-use crate::broker::Broker;
+use crate::broker::{Broker, in_words};
 use crate::counters::Counters;
 use crate::outbox::Lane;
 
@@ -101,7 +101,12 @@ impl Publisher {
                 }
                 Err(error) => {
                     if backoff.failures() == 0 {
-                        warn!(partition = self.partition, records, %error, "publishing failed: trying again until the broker takes the records");
+                        warn!(
+                            partition = self.partition,
+                            records,
+                            error = in_words(&error),
+                            "publishing failed: trying again until the broker takes the records"
+                        );
                     }
                     *client = None;
                     self.counters.publish_retries.add(1);

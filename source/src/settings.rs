@@ -36,7 +36,7 @@ const DEFAULT_SUBS: [&str; 6] = [
 #[command(name = "tickpanda-source", version, after_help = AFTER_HELP)]
 pub struct Args {
     /// File that holds the API key, instead of the variable CRYPTOCOMPARE_API_KEY
-    #[arg(long, env = "CRYPTOCOMPARE_API_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
     /// Kafka brokers, host:port, separated by commas
