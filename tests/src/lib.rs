@@ -1,1 +1,3 @@
-//! (to come)
+//! What the tests that cross rooms share.
+
+pub mod wasm;

@@ -1,0 +1,59 @@
+//! The transform as a Wasm module, built as a cluster's operator would build it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Names a module that is built already; `cargo xtask test` sets it.
+pub const VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
+
+/// The bytes of `tickpanda-transform.wasm`: the file that [`VARIABLE`] names, or else the result of
+/// exactly the command that `rpk transform build` runs, once a process.
+///
+/// # Panics
+///
+/// Where it can't be read or built: without it there is nothing to test.
+pub fn transform() -> &'static [u8] {
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    MODULE.get_or_init(|| match std::env::var_os(VARIABLE) {
+        Some(path) => fs::read(&path).unwrap_or_else(|error| {
+            panic!("{VARIABLE} names {}, which can't be read: {error}", path.display())
+        }),
+        None => build().unwrap_or_else(|error| panic!("can't build the transform: {error}")),
+    })
+}
+
+/// The file of a test's data that lies with the transform.
+pub fn data(name: &str) -> String {
+    let path = workspace().join("transform/tests/data").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn build() -> io::Result<Vec<u8>> {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(set) => workspace().join(set),
+        None => workspace().join("target"),
+    };
+    fs::create_dir_all(&target)?;
+    // Cargo locks its own building; this keeps the file as it is until it is read.
+    let lock = File::create(target.join("tickpanda-transform.lock"))?;
+    lock.lock()?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(workspace().join("transform"))
+        .args(["build", "--release", "--target=wasm32-wasip1"])
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-Ctarget-feature=+simd128")
+        .status()?;
+    if !status.success() {
+        return Err(io::Error::other(format!("cargo build ended with {status}")));
+    }
+    fs::read(target.join("wasm32-wasip1/release/tickpanda-transform.wasm"))
+}
+
+fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("this crate lies in the workspace").to_owned()
+}
