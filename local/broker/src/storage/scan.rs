@@ -24,11 +24,6 @@ impl<'a> Headers<'a> {
         Self { file, position, end, chunk: Vec::new(), chunk_at: position }
     }
 
-    /// The position after the last batch that [`Headers::next`] returned.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The next batch's position and header; `None` where no whole batch follows.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Header)>> {
         let at = self.position;

@@ -26,7 +26,7 @@ pub(super) async fn handle(
     Some(match request {
         RequestKind::Produce(request) => return produce::produce(shared, request).map(Into::into),
         RequestKind::Fetch(request) => fetch::fetch(shared, request).await.into(),
-        RequestKind::ListOffsets(request) => offsets::list(shared, request).into(),
+        RequestKind::ListOffsets(request) => offsets::list(shared, request, version).into(),
         RequestKind::DeleteRecords(request) => offsets::delete_records(shared, request).into(),
         RequestKind::Metadata(request) => metadata::metadata(shared, request, version).into(),
         RequestKind::CreateTopics(request) => topics::create(shared, request).into(),

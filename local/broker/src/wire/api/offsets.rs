@@ -23,7 +23,13 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
 /// Start, end, or the first record at or after a time.
-pub(super) fn list(shared: &Shared, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub(super) fn list(
+    shared: &Shared,
+    request: ListOffsetsRequest,
+    version: i16,
+) -> ListOffsetsResponse {
+    // Older versions have no such field, and kafka-protocol does not encode what would be lost.
+    let epoch = if version >= 4 { 0 } else { -1 };
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.store.topic(&asked.name);
         let partitions = asked.partitions.iter().map(|asked| {
@@ -36,7 +42,7 @@ pub(super) fn list(shared: &Shared, request: ListOffsetsRequest) -> ListOffsetsR
             };
             match found {
                 Ok((offset, timestamp)) => {
-                    response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(0)
+                    response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(epoch)
                 }
                 Err(error) => response.with_error_code(error.code()),
             }

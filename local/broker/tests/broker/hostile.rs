@@ -1,0 +1,190 @@
+//! What no client should send: it closes its own connection, or is refused, and harms nobody.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages as m;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest};
+
+use crate::util::{Raw, batch, seal, start};
+
+/// Sends a request with nothing in it, in this version, and reads the response.
+pub(crate) async fn call_empty(raw: &mut Raw, key: i16, version: i16) {
+    macro_rules! call {
+        ($($api:ident => $request:expr),*) => {
+            match ApiKey::try_from(key).unwrap() {
+                $(ApiKey::$api => { raw.call(&$request, version).await; })*
+                other => panic!("{other:?} is advertised and not tested"),
+            }
+        };
+    }
+    call!(
+        Produce => m::ProduceRequest::default().with_acks(-1),
+        Fetch => m::FetchRequest::default(),
+        ListOffsets => m::ListOffsetsRequest::default(),
+        Metadata => m::MetadataRequest::default(),
+        OffsetCommit => m::OffsetCommitRequest::default(),
+        OffsetFetch => m::OffsetFetchRequest::default(),
+        FindCoordinator => m::FindCoordinatorRequest::default(),
+        ApiVersions => m::ApiVersionsRequest::default(),
+        CreateTopics => m::CreateTopicsRequest::default(),
+        DeleteTopics => m::DeleteTopicsRequest::default(),
+        DeleteRecords => m::DeleteRecordsRequest::default(),
+        DescribeConfigs => m::DescribeConfigsRequest::default()
+    );
+}
+
+/// A request's frame: header version 1 without a client id, then `body`.
+fn frame(key: i16, version: i16, body: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    out.put_i32(i32::try_from(10 + body.len()).unwrap());
+    out.put_i16(key);
+    out.put_i16(version);
+    out.put_i32(1);
+    out.put_i16(-1);
+    out.extend_from_slice(body);
+    out
+}
+
+#[tokio::test]
+async fn a_broken_or_unknown_request_closes_its_connection_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut bystander = Raw::connect(broker.addr()).await;
+    // Metadata v1 with an array of 2³¹−1 topics: decoded as it says, it would take 170 GB.
+    let bomb = frame(3, 1, &i32::MAX.to_be_bytes());
+    // The same with a compact length, in Metadata v9 (header version 2: a tag count first).
+    let compact_bomb = frame(3, 9, &[0, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+    let cases: [(&str, &[u8]); 8] = [
+        ("an array larger than the request", &bomb),
+        ("a compact array larger than the request", &compact_bomb),
+        ("a negative size", &(-1_i32).to_be_bytes()),
+        ("a size above the limit", &i32::MAX.to_be_bytes()),
+        ("too short for a header", &[0, 0, 0, 2, 0, 3]),
+        ("an API that is not served", &frame(11, 0, &[])),
+        ("a version that is not served", &frame(3, 99, &[])),
+        ("HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ];
+    for (what, bytes) in cases {
+        let mut raw = Raw::connect(broker.addr()).await;
+        raw.send_bytes(bytes).await;
+        assert!(raw.is_closed().await, "{what}");
+        bystander.call(&MetadataRequest::default().with_topics(None), 4).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_cut_anywhere_closes_the_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[]).unwrap();
+    // ListOffsets v1: replica, one topic "t", one partition 0, time -1.
+    let mut body = BytesMut::new();
+    body.put_i32(-1);
+    body.put_i32(1);
+    body.put_i16(1);
+    body.put_u8(b't');
+    body.put_i32(1);
+    body.put_i32(0);
+    body.put_i64(-1);
+    for cut in 0..body.len() {
+        let mut raw = Raw::connect(broker.addr()).await;
+        raw.send_bytes(&frame(2, 1, &body[..cut])).await;
+        assert!(raw.is_closed().await, "cut at {cut}");
+    }
+    let mut raw = Raw::connect(broker.addr()).await;
+    raw.send_bytes(&frame(2, 1, &body)).await;
+    let (_, whole) = raw.receive::<m::ListOffsetsRequest>(1).await;
+    assert_eq!(whole.topics[0].partitions[0].offset, 0);
+}
+
+#[tokio::test]
+async fn a_newer_client_learns_which_versions_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(broker.addr()).await;
+    raw.send_bytes(&frame(18, 77, &[])).await;
+    let (_, versions) = raw.receive::<ApiVersionsRequest>(0).await;
+    assert_eq!(versions.error_code, ResponseError::UnsupportedVersion.code());
+    assert!(versions.api_keys.iter().any(|api| api.api_key == 18 && api.max_version == 3));
+}
+
+#[tokio::test]
+async fn a_malformed_batch_is_refused_with_its_reason_and_poisons_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[]).unwrap();
+    let good = batch(&[b"one", b"two"]);
+    let with = |at: usize, bytes: &[u8], sealed: bool| {
+        let mut bad = good.to_vec();
+        bad[at..at + bytes.len()].copy_from_slice(bytes);
+        if sealed {
+            seal(&mut bad);
+        }
+        Bytes::from(bad)
+    };
+    let twice = Bytes::from([&good[..], &good[..]].concat());
+    let corrupt = ResponseError::CorruptMessage.code();
+    let old = ResponseError::UnsupportedForMessageFormat.code();
+    let producer = ResponseError::InvalidProducerIdMapping.code();
+    let cases = [
+        ("nothing", Bytes::new(), corrupt),
+        ("cut", good.slice(..good.len() - 1), corrupt),
+        ("two batches", twice, corrupt),
+        ("magic 0", with(16, &[0], false), old),
+        ("magic 1", with(16, &[1], false), old),
+        ("a flipped bit", with(70, &[0xff], false), corrupt),
+        ("no records", with(57, &0_i32.to_be_bytes(), true), corrupt),
+        ("more records than there are", with(57, &3_i32.to_be_bytes(), true), corrupt),
+        ("offsets that skip", with(23, &5_i32.to_be_bytes(), true), corrupt),
+        ("a record longer than the batch", with(61, &[0x7e], true), corrupt),
+        ("a key longer than its record", with(65, &[0x7e], true), corrupt),
+        ("zstd that is none", with(21, &4_i16.to_be_bytes(), true), corrupt),
+        ("a codec that does not exist", with(21, &7_i16.to_be_bytes(), true), corrupt),
+        ("a control batch", with(21, &0x20_i16.to_be_bytes(), true), producer),
+        ("an idempotent producer", with(43, &9_i64.to_be_bytes(), true), producer),
+    ];
+    let mut raw = Raw::connect(broker.addr()).await;
+    for (what, records, code) in cases {
+        let answer = raw.produce("t", 0, records).await;
+        assert_eq!(answer.error_code, code, "{what}: {:?}", answer.error_message);
+        assert!(answer.error_message.is_some());
+    }
+    assert_eq!(broker.watermarks("t"), [(0, 0)]);
+    assert_eq!(
+        raw.produce("t", 1, good.clone()).await.error_code,
+        ResponseError::UnknownTopicOrPartition.code()
+    );
+    assert_eq!(
+        raw.produce("u", 0, good.clone()).await.error_code,
+        ResponseError::UnknownTopicOrPartition.code()
+    );
+    assert_eq!(raw.produce("t", 0, good).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn a_small_batch_that_unpacks_to_a_huge_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[]).unwrap();
+    let zeros = vec![0; 200 << 20];
+    let packed = {
+        let mut out = batch(&[b"x"])[..61].to_vec();
+        let mut encoder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &zeros).unwrap();
+        encoder.finish().unwrap();
+        let length = i32::try_from(out.len() - 12).unwrap();
+        out[8..12].copy_from_slice(&length.to_be_bytes());
+        out[21..23].copy_from_slice(&1_i16.to_be_bytes());
+        seal(&mut out);
+        Bytes::from(out)
+    };
+    let mut raw = Raw::connect(broker.addr()).await;
+    assert!(packed.len() < 1 << 20, "{} bytes", packed.len());
+    let answer = raw.produce("t", 0, packed).await;
+    assert_eq!(
+        answer.error_code,
+        ResponseError::CorruptMessage.code(),
+        "{:?}",
+        answer.error_message
+    );
+}

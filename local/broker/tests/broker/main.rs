@@ -1,0 +1,10 @@
+//! A broker over real sockets: with rskafka where a client would do, with raw requests where one
+//! must see every byte.
+
+mod crash;
+mod data;
+mod hostile;
+mod retention;
+mod topics;
+mod transform;
+mod util;
