@@ -10,15 +10,21 @@
 //! not read: nothing is dropped, the vendor's frames wait in TCP. That is said once in the log.
 //! (A vendor that can't send for long disconnects; a spool on disk is to take its place here.)
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tickpanda_kafka::murmur2_partition;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::batch::{Batch, Headers};
 use crate::error::SourceError;
+
+/// A queue that is full for longer than this is worth a line in the log.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Receiving end of a lane. Its length needs no bound of its own: each batch in it holds room.
 pub type Lane = mpsc::UnboundedReceiver<Batch>;
@@ -57,29 +63,34 @@ impl Outbox {
             let mut batch = std::mem::take(open);
             // A batch larger than the whole queue may pass when it has the queue to itself.
             let cost = u32::try_from(batch.size()).unwrap_or(u32::MAX).min(self.capacity);
-            let permit = match Arc::clone(&self.room).try_acquire_many_owned(cost) {
-                Ok(permit) => Ok(permit),
-                Err(_) => {
-                    if !self.full.swap(true, Ordering::Relaxed) {
-                        warn!(
-                            bytes = self.capacity,
-                            "queue to the broker is full: receiving waits for it, nothing is dropped"
-                        );
-                    }
-                    Arc::clone(&self.room).acquire_many_owned(cost).await
-                }
-            };
+            let permit = self.room_for(cost).await;
             let gone = || SourceError::Internal("a publisher ended before its time".into());
             batch.hold(permit.map_err(|_| gone())?);
             lane.send(batch).map_err(|_| gone())?;
         }
-        if self.full.load(Ordering::Relaxed)
-            && self.room.available_permits() > self.capacity as usize / 2
-            && self.full.swap(false, Ordering::Relaxed)
-        {
-            info!("queue to the broker has room again");
-        }
         Ok(())
+    }
+
+    /// Room for so many bytes, as soon as there is some. A wait of more than a moment is said once.
+    async fn room_for(&self, cost: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let mut room = pin!(Arc::clone(&self.room).acquire_many_owned(cost));
+        if let Ok(room) = timeout(MOMENT, &mut room).await {
+            return room;
+        }
+        let first = !self.full.swap(true, Ordering::Relaxed);
+        if first {
+            let bytes = self.capacity;
+            warn!(
+                bytes,
+                "the queue to the broker is full: receiving waits for it, nothing is dropped"
+            );
+        }
+        let room = room.await;
+        if first {
+            self.full.store(false, Ordering::Relaxed);
+            info!("the queue to the broker has room again");
+        }
+        room
     }
 }
 
@@ -135,8 +146,6 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-    use tokio::time::timeout;
 
     #[tokio::test]
     async fn a_key_always_takes_the_same_lane_and_numbers_count_all_lanes() {
