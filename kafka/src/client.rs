@@ -353,7 +353,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let broker = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let error = Client::connect(&[broker.clone()], ClientConfig::default()).await.unwrap_err();
+        let error = Client::connect(std::slice::from_ref(&broker), ClientConfig::default())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(&broker), "{error}");
         assert!(error.is_transient());
     }

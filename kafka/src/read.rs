@@ -6,7 +6,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchResponse, PartitionData};
@@ -134,7 +133,7 @@ fn understand(
 fn assemble(found: PartitionData, offset: i64) -> Result<Read, DecodeError> {
     let mut aborted = Aborted::new(found.aborted_transactions.unwrap_or_default());
     let (mut records, mut next_offset, mut unpacked) = (Vec::new(), offset, 0_usize);
-    for batch in Batches::new(found.records.unwrap_or_else(Bytes::new)) {
+    for batch in Batches::new(found.records.unwrap_or_default()) {
         let batch = batch?;
         if !aborted.hides(&batch)? && !batch.is_control() && batch.next_offset() > offset {
             let unpacking = batch.records()?;

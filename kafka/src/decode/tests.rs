@@ -126,8 +126,13 @@ fn record(delta: i32, headers: &[(&[u8], Option<&[u8]>)]) -> BytesMut {
 
 #[test]
 fn headers_keep_nulls_repeats_order_and_any_bytes() {
-    let headers: [(&[u8], Option<&[u8]>); 5] =
-        [(b"seq", Some(b"1")), (b"a", None), (b"seq", Some(b"2")), (b"\xff\xfe", Some(b"")), (b"", None)];
+    let headers: [(&[u8], Option<&[u8]>); 5] = [
+        (b"seq", Some(b"1")),
+        (b"a", None),
+        (b"seq", Some(b"2")),
+        (b"\xff\xfe", Some(b"")),
+        (b"", None),
+    ];
     let records = decode(batch(0, 1, &record(0, &headers)).freeze()).unwrap();
     let expected: Vec<Header> = headers
         .iter()

@@ -1,11 +1,12 @@
 //! What a read makes of an answer: no broker needed.
 
+use bytes::Bytes;
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::ProducerId;
+use kafka_protocol::messages::fetch_response::FetchableTopicResponse;
 use kafka_protocol::records::{
     Compression, Record as Encoded, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
-use kafka_protocol::messages::fetch_response::FetchableTopicResponse;
 
 use super::*;
 
@@ -46,7 +47,9 @@ fn encode(records: Vec<Encoded>) -> Vec<u8> {
 
 fn found(bytes: Vec<u8>, aborted: &[(i64, i64)]) -> PartitionData {
     let aborted = aborted.iter().map(|(producer, first)| {
-        AbortedTransaction::default().with_producer_id(ProducerId(*producer)).with_first_offset(*first)
+        AbortedTransaction::default()
+            .with_producer_id(ProducerId(*producer))
+            .with_first_offset(*first)
     });
     PartitionData::default()
         .with_high_watermark(100)
