@@ -21,7 +21,8 @@ use tickpanda_kafka::KafkaError;
 use crate::record::Record;
 
 /// How long a fetch waits for the first new record. A new record ends it at once.
-const MAX_WAIT: Duration = Duration::from_millis(500);
+const MAX_WAIT: Duration = Duration::from_millis(MAX_WAIT_MS.unsigned_abs() as u64);
+const MAX_WAIT_MS: i32 = 500;
 /// rskafka has no deadline: a broker that does not answer for this long is asked anew.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -132,10 +133,8 @@ impl KafkaLog {
 impl Log for KafkaLog {
     async fn fetch(&mut self, from: i64) -> Result<Fetched, FetchError> {
         let bytes = 1..self.max_bytes;
-        // MAX_WAIT is a small constant, so it fits.
-        let wait = MAX_WAIT.as_millis() as i32;
         let reader = self.reader().await?;
-        let answer = in_time(reader.fetch_records(from, bytes, wait)).await;
+        let answer = in_time(reader.fetch_records(from, bytes, MAX_WAIT_MS)).await;
         let error = match answer {
             Ok(Ok((records, high_watermark))) => {
                 // Nothing, although there is something: a control batch, which rskafka leaves out.

@@ -246,7 +246,7 @@ async fn isolate(
     guilty: &mut Vec<(usize, String)>,
 ) -> sqlx::Result<u64> {
     let mut changed = 0;
-    let mut todo = vec![0..rows.len()];
+    let mut todo: Vec<_> = std::iter::once(0..rows.len()).collect();
     while let Some(range) = todo.pop() {
         let mut savepoint = conn.begin().await?;
         match rows.insert(&mut savepoint, range.clone()).await {

@@ -1,0 +1,143 @@
+//! A whole pump: from a log of records in memory to the tables.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::fetch::{FetchError, Log};
+use crate::outage::Outage;
+use crate::pump::Pump;
+
+/// A partition in memory, which can lose its beginning and be away.
+#[derive(Default)]
+struct Memory {
+    records: Vec<Record>,
+    start: i64,
+    failures: u32,
+}
+
+impl Memory {
+    fn end(&self) -> i64 {
+        self.records.last().map_or(0, |last| last.offset + 1)
+    }
+}
+
+struct MemoryLog(Arc<Mutex<Memory>>);
+
+impl Log for MemoryLog {
+    async fn fetch(&mut self, from: i64) -> Result<Fetched, FetchError> {
+        tokio::time::sleep(Duration::from_millis(1)).await; // the long poll's place
+        let mut memory = self.0.lock().unwrap();
+        if memory.failures > 0 {
+            memory.failures -= 1;
+            return Err(FetchError::Away("away".to_owned()));
+        }
+        let end = memory.end();
+        if !(memory.start..=end).contains(&from) {
+            return Err(FetchError::OutOfRange);
+        }
+        let next_offset = end.min(from + 170);
+        let records = memory
+            .records
+            .iter()
+            .filter(|record| (from..next_offset).contains(&record.offset))
+            .cloned()
+            .collect();
+        Ok(Fetched { records, next_offset, high_watermark: end, lost: Vec::new() })
+    }
+
+    async fn range(&mut self) -> Result<Range<i64>, FetchError> {
+        let memory = self.0.lock().unwrap();
+        Ok(memory.start..memory.end())
+    }
+}
+
+/// Runs a pump until the partition's offset is `until`, then stops it.
+async fn pump(bench: &Bench, memory: &Arc<Mutex<Memory>>, until: i64) {
+    let stop = CancellationToken::new();
+    let pump = Pump {
+        log: MemoryLog(Arc::clone(memory)),
+        writer: bench.writer(Feed::Ticks),
+        broker: Arc::new(Outage::new("the broker".to_owned())),
+        stats: Arc::new(Stats::default()),
+        stop: stop.clone(),
+    };
+    let running = tokio::spawn(pump.run());
+    let reached = async {
+        let next = "SELECT coalesce(max(next_offset), 0) FROM sink_offsets";
+        while bench.count(next).await < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), reached).await.expect("the offset is reached");
+    stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), running).await;
+    ended.expect("it stops").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_last_run_ended() {
+    let bench = bench().await;
+    let memory = Arc::new(Mutex::new(Memory { failures: 2, ..Memory::default() }));
+    memory.lock().unwrap().records = (0..1000).map(|n| tick(n, n)).collect();
+    pump(&bench, &memory, 1000).await;
+    memory.lock().unwrap().records.extend((1000..1500).map(|n| tick(n, n - 10)));
+    pump(&bench, &memory, 1500).await;
+    assert_eq!(bench.offset().await, (1500, 10, 0));
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 1490);
+}
+
+#[tokio::test]
+async fn a_hole_that_retention_made_is_jumped_and_leaves_a_row_in_gaps() {
+    let bench = bench().await;
+    let records = (0..1000).map(|n| tick(n, n)).collect::<Vec<_>>();
+    let memory = Arc::new(Mutex::new(Memory { records, ..Memory::default() }));
+    let writer = bench.writer(Feed::Ticks);
+    assert_eq!(writer.open(100).await.unwrap(), 100); // an earlier run got so far
+    memory.lock().unwrap().start = 400;
+    pump(&bench, &memory, 1000).await;
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 600);
+    let gap = "SELECT count(*) FROM gaps WHERE kind = 'offsets' AND topic = 't' AND partition = 0
+               AND first_offset = 100 AND last_offset = 399 AND missing = 300 AND state = 'unrepairable'";
+    assert_eq!(bench.count(gap).await, 1);
+}
+
+#[tokio::test]
+async fn a_topic_that_was_emptied_is_read_from_its_beginning() {
+    let bench = bench().await;
+    assert_eq!(bench.writer(Feed::Ticks).open(5000).await.unwrap(), 5000);
+    let memory = Arc::new(Mutex::new(Memory::default()));
+    memory.lock().unwrap().records = (0..10).map(|n| tick(n, n)).collect();
+    let stop = CancellationToken::new();
+    let pump = Pump {
+        log: MemoryLog(Arc::clone(&memory)),
+        writer: bench.writer(Feed::Ticks),
+        broker: Arc::new(Outage::new("the broker".to_owned())),
+        stats: Arc::new(Stats::default()),
+        stop: stop.clone(),
+    };
+    let running = tokio::spawn(pump.run());
+    let reached = async {
+        while bench.count("SELECT count(*) FROM ticks").await < 10 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), reached).await.expect("the rows are there");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.offset().await, (10, 0, 0));
+    assert_eq!(bench.count("SELECT count(*) FROM gaps").await, 0, "nothing was missed");
+}
+
+#[tokio::test]
+async fn two_pumps_of_one_partition_share_the_work_and_double_nothing() {
+    let bench = bench().await;
+    let memory = Arc::new(Mutex::new(Memory::default()));
+    memory.lock().unwrap().records = (0..3000).map(|n| tick(n, n)).collect();
+    tokio::join!(pump(&bench, &memory, 3000), pump(&bench, &memory, 3000));
+    assert_eq!(bench.offset().await, (3000, 0, 0));
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 3000);
+}
