@@ -239,3 +239,20 @@ async fn a_full_queue_stops_the_reading_and_loses_nothing() {
     }
     drop(in_time(sender).await.unwrap());
 }
+
+#[tokio::test]
+async fn a_server_without_tls_where_tls_is_asked_for_is_tried_again() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://{}/v2", listener.local_addr().unwrap());
+    let source = start(&url, rules(), key(), 1 << 20);
+    for _ in 0..2 {
+        let (mut socket, _) = in_time(listener.accept()).await.unwrap();
+        let hello = tokio::io::AsyncReadExt::read_u8(&mut socket).await.unwrap();
+        assert_eq!(hello, 0x16, "a TLS handshake record");
+        tokio::io::AsyncWriteExt::write_all(&mut socket, b"HTTP/1.1 400 x\r\n\r\n").await.unwrap();
+    }
+    assert!(!source.task.is_finished());
+    source.shutdown.cancel();
+    in_time(source.task).await.unwrap().unwrap();
+}
