@@ -40,7 +40,7 @@ impl Progress {
         input: &Topic,
     ) -> Result<Self, BrokerError> {
         fs::create_dir_all(dir).map_err(BrokerError::io("make", dir))?;
-        let kept = find(dir, &spec.name)?.filter(|kept| kept.input == input.id);
+        let kept = find(dir, &spec.name, input.id)?;
         let mut state = kept.unwrap_or_else(|| State {
             id: Uuid::new_v4(),
             name: spec.name.clone(),
@@ -77,21 +77,27 @@ impl Progress {
     }
 }
 
-/// The newest state kept under that name.
-fn find(dir: &Path, name: &str) -> Result<Option<State>, BrokerError> {
+/// What is kept under that name for that input topic. What is kept under it for a topic that has
+/// been deleted since is of no use to anybody, and removed.
+fn find(dir: &Path, name: &str, input: Uuid) -> Result<Option<State>, BrokerError> {
+    let mut found = None;
     for entry in fs::read_dir(dir).map_err(BrokerError::io("list", dir))? {
         let path = entry.map_err(BrokerError::io("list", dir))?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
         let json = fs::read(&path).map_err(BrokerError::io("read", &path))?;
-        let state: State = serde_json::from_slice(&json)
-            .map_err(|error| BrokerError::Corrupt { path, what: error.to_string() })?;
-        if state.name == name {
-            return Ok(Some(state));
+        let state: State = serde_json::from_slice(&json).map_err(|error| BrokerError::Corrupt {
+            path: path.clone(),
+            what: error.to_string(),
+        })?;
+        if state.name == name && state.input == input {
+            found = Some(state);
+        } else if state.name == name {
+            fs::remove_file(&path).map_err(BrokerError::io("delete", &path))?;
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 fn start(partition: &Partition, from: StartFrom) -> io::Result<i64> {

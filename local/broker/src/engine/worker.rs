@@ -182,7 +182,7 @@ impl Worker {
             progress,
             timing,
             shared: Arc::clone(&shared),
-            next_commit: Instant::now(),
+            next_commit: Instant::now() + commit_interval,
         };
         let thread = std::thread::Builder::new()
             .name("broker-transform".to_owned())

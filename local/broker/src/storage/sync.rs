@@ -25,11 +25,10 @@ impl Syncer {
 
     /// Has the file synced, soon.
     pub(crate) fn sync(&self, file: Arc<File>) {
-        match self.0.try_send(Some(file)) {
-            Err(TrySendError::Full(Some(file)) | TrySendError::Disconnected(Some(file))) => {
-                sync(&file)
-            }
-            _ => {}
+        let handed = self.0.try_send(Some(file));
+        if let Err(TrySendError::Full(Some(file)) | TrySendError::Disconnected(Some(file))) = handed
+        {
+            sync(&file);
         }
     }
 

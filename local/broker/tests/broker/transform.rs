@@ -143,10 +143,9 @@ async fn a_clean_restart_repeats_nothing_and_a_crash_loses_nothing() {
     assert_eq!(broker.watermarks("out"), [(0, 50), (0, 50)]);
     broker.deploy(spec(IDENTITY)).await.unwrap();
     drained(&broker).await;
-    for index in 0..2 {
-        let from = committed[index];
+    for (index, from) in (0..).zip(committed) {
         assert!(from < 50, "the crash came before a commit");
-        let client = partition(broker.addr(), "out", i32::try_from(index).unwrap()).await;
+        let client = partition(broker.addr(), "out", index).await;
         let values = read_from(&client, 0, 1 << 20).await;
         let got: Vec<i64> =
             values.iter().map(|r| String::from_utf8_lossy(value(r)).parse().unwrap()).collect();
@@ -209,6 +208,32 @@ async fn output_batches_stay_within_max_message_bytes() {
     until("it has failed", || async { status().failures > 0 }).await;
     let TransformState::Errored(why) = status().state else { panic!("{:?}", status()) };
     assert!(why.contains("max.message.bytes=1000"), "{why}");
+}
+
+#[tokio::test]
+async fn progress_belongs_to_the_input_topics_id() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let broker = topics(dir.path(), 1, 1, TransformTiming::default()).await;
+        let mut raw = Raw::connect(broker.addr()).await;
+        if round == 0 {
+            raw.produce("in", 0, batch(&[b"old", b"old", b"old"])).await;
+            broker.deploy(spec(IDENTITY)).await.unwrap();
+            drained(&broker).await;
+            broker.shutdown().await.unwrap();
+            let broker = start(dir.path()).await;
+            // Not deployed now, so nothing keeps the topic from being deleted.
+            let controller = crate::util::client(broker.addr()).await.controller_client().unwrap();
+            controller.delete_topic("in", 1000).await.unwrap();
+            broker.shutdown().await.unwrap();
+            continue;
+        }
+        raw.produce("in", 0, batch(&[b"new"])).await;
+        broker.deploy(spec(IDENTITY)).await.unwrap();
+        drained(&broker).await;
+        assert_eq!(broker.watermarks("out"), [(0, 3 + round)], "each record once");
+        broker.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test]
