@@ -1,13 +1,11 @@
 //! `tickpanda broker`: the local broker by itself.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tickpanda_broker::{Broker, BrokerConfig, StartAt, TransformSpec};
-use tickpanda_model::topic;
+use tickpanda_broker::{Broker, BrokerConfig};
 
 use crate::{shutdown, topics};
 
@@ -22,6 +20,10 @@ pub struct BrokerSettings {
     /// Where it listens; the default takes connections from this machine only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
+
+    /// Allow another address than a loopback one. There is no authentication.
+    #[arg(long)]
+    allow_remote: bool,
 
     /// Host and port that clients are told to connect to [default: the listening address]
     #[arg(long, value_name = "HOST:PORT")]
@@ -42,29 +44,21 @@ pub struct BrokerSettings {
 
 pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
     let signals = shutdown::signals()?;
-    let mut config = BrokerConfig { listen: settings.listen, ..BrokerConfig::new(settings.data_dir) };
+    let mut config = BrokerConfig {
+        listen: settings.listen,
+        allow_remote: settings.allow_remote,
+        ..BrokerConfig::new(settings.data_dir)
+    };
     if let Some(address) = settings.advertise {
         let (host, port) = address.rsplit_once(':').context("--advertise is HOST:PORT")?;
         let port = port.parse().context("--advertise is HOST:PORT with a port from 1 to 65535")?;
         config.advertise = Some((host.to_owned(), port));
     }
     let broker = Broker::start(config).await?;
-    for topic in topics::all(settings.partitions)? {
-        broker.create_topic(topic.name, topic.partitions, topic.settings()).await?;
+    topics::create(&broker, settings.partitions, |_| true)?;
+    if let Some(wasm) = settings.wasm {
+        topics::deploy(&broker, &wasm).await?;
     }
-    if let Some(file) = settings.wasm {
-        let wasm = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let spec = TransformSpec {
-            name: "tickpanda-transform".to_owned(),
-            wasm,
-            input_topic: topic::RAW.to_owned(),
-            output_topics: topic::OUTPUTS.map(String::from).to_vec(),
-            env: BTreeMap::new(),
-            start: StartAt::Earliest,
-        };
-        broker.deploy(spec).await.with_context(|| format!("cannot deploy {}", file.display()))?;
-    }
-    tracing::info!(address = %broker.addr(), "the broker listens");
     tokio::select! {
         () = signals => {}
         () = shutdown::stdin_closed(settings.stop_on_stdin_close) => {}

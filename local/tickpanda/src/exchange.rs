@@ -1,11 +1,12 @@
 //! `tickpanda exchange`: the fake CryptoCompare by itself.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use tickpanda_exchange::{Exchange, ExchangeConfig, Feed, Rate};
+use tickpanda_exchange::{Exchange, ExchangeConfig, Feed, Pair, Rate, scan_replay};
 
 use crate::shutdown;
 
@@ -27,8 +28,8 @@ pub struct ExchangeSettings {
     replay: Option<PathBuf>,
 
     /// Frames per second [default: 500; as fast as it can with --replay]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    rate: Option<u32>,
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
 
     /// Seed of the synthetic market.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -37,4 +38,31 @@ pub struct ExchangeSettings {
     /// Stop when standard input closes: for a parent that may be killed.
     #[arg(long)]
     stop_on_stdin_close: bool,
+}
+
+const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
+
+pub(crate) async fn run(settings: ExchangeSettings) -> Result<()> {
+    let signals = shutdown::signals()?;
+    let rate = settings.rate.map(Rate::PerSecond);
+    let (feed, rate) = match settings.replay {
+        Some(file) => {
+            let scan = tokio::task::spawn_blocking(move || scan_replay(&file)).await??;
+            (Feed::Replay(scan), rate.unwrap_or(Rate::Unlimited))
+        }
+        None => {
+            let feed = Feed::Synthetic { seed: settings.seed, pairs: Pair::catalogue() };
+            (feed, rate.unwrap_or(Rate::PerSecond(DEFAULT_RATE)))
+        }
+    };
+    let config =
+        ExchangeConfig { listen: settings.listen, rate, ..ExchangeConfig::new(settings.key, feed) };
+    let exchange = Exchange::start(config).await?;
+    println!("{} {}", exchange.ws_url(), exchange.rest_url());
+    tokio::select! {
+        () = signals => {}
+        () = shutdown::stdin_closed(settings.stop_on_stdin_close) => {}
+    }
+    exchange.shutdown().await;
+    Ok(())
 }

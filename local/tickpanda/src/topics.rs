@@ -1,21 +1,55 @@
-//! The topics of `rpk/topics.conf`, which a cluster's deploy script reads too.
+//! The topics of `rpk/topics.conf`, which a cluster's deploy script reads too, and the transform
+//! between them.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use tickpanda_broker::{Broker, StartFrom, TransformSpec};
+use tickpanda_model::topic;
 
 const CONF: &str = include_str!("../../../rpk/topics.conf");
 
 /// One topic to create.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Topic {
-    pub(crate) name: &'static str,
-    pub(crate) partitions: i32,
-    pub(crate) settings: Vec<(&'static str, &'static str)>,
+struct Topic {
+    name: &'static str,
+    partitions: i32,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// All topics, with `partitions` for those that must share one count.
-pub(crate) fn all(partitions: i32) -> Result<Vec<Topic>> {
+fn all(partitions: i32) -> Result<Vec<Topic>> {
     let lines = CONF.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     lines.map(|line| parse(line, partitions).with_context(|| format!("topics.conf: {line}"))).collect()
+}
+
+/// Creates what is missing; `settled` may take settings away.
+pub(crate) fn create(
+    broker: &Broker,
+    partitions: i32,
+    settled: impl Fn(&'static str) -> bool,
+) -> Result<()> {
+    for topic in all(partitions)? {
+        let mut settings = topic.settings;
+        settings.retain(|(key, _)| settled(key));
+        broker.create_topic(topic.name, topic.partitions, &settings)?;
+    }
+    Ok(())
+}
+
+/// Starts the transform, from the beginning of the raw topic where it has not run before.
+pub(crate) async fn deploy(broker: &Broker, wasm: &Path) -> Result<()> {
+    let module = std::fs::read(wasm);
+    let module = module.with_context(|| format!("cannot read the transform {}", wasm.display()))?;
+    let spec = TransformSpec {
+        name: "tickpanda-transform".to_owned(),
+        wasm: module,
+        input_topic: topic::RAW.to_owned(),
+        output_topics: topic::OUTPUTS.map(String::from).to_vec(),
+        env: vec![],
+        start: StartFrom::Earliest,
+    };
+    broker.deploy(spec).await.with_context(|| format!("cannot deploy {}", wasm.display()))
 }
 
 fn parse(line: &'static str, shared: i32) -> Result<Topic> {
@@ -31,7 +65,6 @@ fn parse(line: &'static str, shared: i32) -> Result<Topic> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tickpanda_model::topic;
 
     #[test]
     fn raw_and_output_topics_share_one_partition_count() {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Row};
-use tickpanda_database::{Server, ServerConfig};
+use sqlx::PgPool;
+use tickpanda_database::{Database, Server, ServerConfig, Source};
 use tickpanda_model::topic;
 
 /// The tables and views of our migrations. Anything else in the database is somebody else's.
@@ -29,15 +29,20 @@ pub(crate) struct Written {
     pub(crate) refused_ticks: u64,
 }
 
-/// The given database, or a server that is started for the demo.
-pub(crate) async fn obtain(dir: &Path) -> Result<Server> {
-    let config = ServerConfig { data_dir: Some(dir.join("database")), ..ServerConfig::default() };
-    Server::start(config).await.context("no database")
-}
-
-/// Where source and demo find it: the database of a server of ours is called `ticks`.
-pub(crate) async fn url(server: &Server) -> Result<String> {
-    server.database("ticks").await.context("cannot make the database")
+/// The given database, or a server that is started for the demo and a database in it.
+pub(crate) async fn obtain(dir: &Path) -> Result<(Server, Database)> {
+    let source = Source::from_env()?;
+    let given = match &source {
+        Source::Given(url) => Some(url.clone()),
+        _ => None,
+    };
+    let config = ServerConfig { source, data_dir: Some(dir.join("database")), durable: true };
+    let server = Server::start(config).await?;
+    let database = match given {
+        Some(url) => Database { name: String::new(), url: url.clone(), socket_url: url },
+        None => server.create_database("ticks").await?,
+    };
+    Ok((server, database))
 }
 
 /// The URL for people: without a password.
@@ -62,9 +67,7 @@ pub(crate) async fn connect(url: &str) -> Result<PgPool> {
 }
 
 /// Refuses a database that holds anything but what this data directory's clusters wrote.
-///
-/// `is_ours` tells from a `sink_offsets.cluster` whether it is this broker's.
-async fn refuse_foreign(pool: &PgPool, is_ours: impl Fn(&str) -> bool) -> Result<()> {
+async fn refuse_foreign(pool: &PgPool, ours: &[String]) -> Result<()> {
     const OTHER_RELATIONS: &str = "\
         select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' \
@@ -84,7 +87,7 @@ async fn refuse_foreign(pool: &PgPool, is_ours: impl Fn(&str) -> bool) -> Result
     }
     let clusters: Vec<String> =
         sqlx::query_scalar("select distinct cluster from sink_offsets").fetch_all(pool).await?;
-    if clusters.is_empty() || !clusters.iter().all(|cluster| is_ours(cluster)) {
+    if clusters.is_empty() || !clusters.iter().all(|cluster| ours.contains(cluster)) {
         bail!(
             "the database holds rows that came from another broker: give the demo a database of its own \
              (or the --data-dir that they came from), or pass --into-existing"
@@ -97,7 +100,7 @@ async fn refuse_foreign(pool: &PgPool, is_ours: impl Fn(&str) -> bool) -> Result
 /// before the first run on this data directory.
 pub(crate) async fn admit(
     pool: &PgPool,
-    cluster: &str,
+    clusters: &[String],
     into_existing: bool,
     baseline: &Path,
 ) -> Result<Rows> {
@@ -106,7 +109,7 @@ pub(crate) async fn admit(
             .with_context(|| format!("{} is damaged", baseline.display()));
     }
     if !into_existing {
-        refuse_foreign(pool, |other| other.starts_with(cluster)).await?;
+        refuse_foreign(pool, clusters).await?;
         return Ok(Rows::default());
     }
     let before = rows(pool).await?;
@@ -115,24 +118,25 @@ pub(crate) async fn admit(
     Ok(before)
 }
 
-/// What the sink has committed, by its own account: cheap enough for every glance.
-pub(crate) async fn written(pool: &PgPool, cluster: &str) -> Result<Written> {
+/// What the sink has committed under these cluster keys, by its own account: cheap enough for every
+/// glance.
+pub(crate) async fn written(pool: &PgPool, clusters: &[String]) -> Result<Written> {
     if !has_table(pool, "sink_offsets").await? {
         return Ok(Written::default()); // the sink has not migrated yet
     }
-    const QUERY: &str = "select topic, sum(next_offset)::bigint, sum(duplicates)::bigint, sum(refused)::bigint \
-        from sink_offsets where starts_with(cluster, $1) and topic = any($2) group by topic";
-    let by_topic: Vec<(String, i64, i64, i64)> =
-        sqlx::query_as(QUERY).bind(cluster).bind(&topic::OUTPUTS[..]).fetch_all(pool).await?;
+    let totals = tickpanda_sink::totals(pool, clusters).await;
     let mut written = Written::default();
-    for (name, records, duplicates, refused) in by_topic {
-        let [records, duplicates, refused] = [records, duplicates, refused].map(u64::try_from);
-        let (records, duplicates, refused) = (records?, duplicates?, refused?);
+    for total in totals.context("cannot read sink_offsets")? {
+        if !topic::OUTPUTS.contains(&total.topic.as_str()) {
+            continue;
+        }
+        let records = u64::try_from(total.next_offset)?;
+        let (duplicates, refused) = (u64::try_from(total.duplicates)?, u64::try_from(total.refused)?);
         written.records += records;
-        if name == topic::TICKS {
+        if total.topic == topic::TICKS {
             (written.duplicate_ticks, written.refused_ticks) = (duplicates, refused);
         }
-        if name != topic::DEAD_LETTERS {
+        if total.topic != topic::DEAD_LETTERS {
             written.rows += records.saturating_sub(duplicates + refused);
         }
     }
@@ -151,10 +155,8 @@ pub(crate) async fn rows(pool: &PgPool) -> Result<Rows> {
             return Ok(Rows::default());
         }
     }
-    let row = sqlx::query("select (select count(*) from ticks), (select count(*) from ohlcv)");
-    let row = row.fetch_one(pool).await.context("cannot count rows")?;
-    let count = |i: usize| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(i)?)?) };
-    Ok(Rows { ticks: count(0)?, candles: count(1)? })
+    let rows = tickpanda_sink::count_rows(pool).await.context("cannot count rows")?;
+    Ok(Rows { ticks: u64::try_from(rows.ticks)?, candles: u64::try_from(rows.candles)? })
 }
 
 /// The latest price of a few pairs, for people to look at.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::ToSocketAddrs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use tickpanda_exchange::{ReplayScan, scan_replay};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -19,17 +19,9 @@ pub(crate) enum Feed {
     /// The local exchange's own market.
     Synthetic,
     /// A recorded file, through the local exchange.
-    Replay(Replay),
+    Replay(ReplayScan),
     /// The real vendor.
     Live,
-}
-
-/// What a recorded file holds.
-pub(crate) struct Replay {
-    pub(crate) file: PathBuf,
-    pub(crate) subs: Vec<String>,
-    /// Data frames in it: what the source will publish.
-    pub(crate) frames: u64,
 }
 
 impl Feed {
@@ -40,13 +32,8 @@ impl Feed {
             return Ok(Feed::Live);
         }
         let Some(file) = settings.replay.clone() else { return Ok(Feed::Synthetic) };
-        let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
-        let path = file.clone();
-        let scan = tokio::task::spawn_blocking(move || tickpanda_exchange::scan_replay(&path)).await??;
-        if scan.frames == 0 {
-            bail!("{} holds no data frame", file.display());
-        }
-        Ok(Feed::Replay(Replay { file, subs: scan.subs, frames: scan.frames }))
+        let scan = tokio::task::spawn_blocking(move || scan_replay(&file)).await??;
+        Ok(Feed::Replay(scan))
     }
 
     /// Symbols whose latest price is worth a place on the line.

@@ -79,7 +79,7 @@ pub async fn run(settings: DemoSettings) -> Result<bool> {
     };
     let watched = pipeline.watch(settings.run_for, &feed, interrupted).await;
     // Even where a part failed: what the others hold is drained, and the sums are told.
-    let drained = pipeline.drain(&feed).await;
+    let drained = pipeline.drain().await;
     let sums = pipeline.sums().await;
     pipeline.stop().await?;
     let sums = sums?;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sqlx::PgPool;
-use tickpanda_broker::{Broker, BrokerConfig, StartAt, TransformSpec};
+use tickpanda_broker::{Broker, BrokerConfig};
 use tickpanda_database::Server;
-use tickpanda_kafka::Client;
+use tickpanda_kafka::{Client, ClientConfig};
 use tickpanda_model::topic;
 use tickpanda_source::ledger;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -25,14 +25,14 @@ use super::sums::Sums;
 use super::{STOP_DEADLINE, recount};
 use crate::topics;
 
-const TRANSFORM: &str = "tickpanda-transform";
-const DEFAULT_RATE: u32 = 500;
-
 /// All parts of the running demo.
 pub(crate) struct Pipeline {
     pub(super) broker: Broker,
+    client: Client,
+    /// Under which the sink keeps this broker's topics.
+    pub(super) clusters: Vec<String>,
     pub(super) pool: PgPool,
-    database: Server,
+    server: Server,
     pub(super) exchange: Option<Child>,
     pub(super) source: Option<Child>,
     pub(super) sink: Option<Child>,
@@ -48,47 +48,33 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) async fn start(settings: &DemoSettings, feed: &Feed, dir: &Path) -> Result<Self> {
-        let wasm = std::fs::read(&settings.wasm)
-            .with_context(|| format!("cannot read the transform {}", settings.wasm.display()))?;
         let logs = dir.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
 
-        let database = database::obtain(dir).await?;
-        let url = database::url(&database).await?;
-        let pool = database::connect(&url).await?;
+        let (server, database) = database::obtain(dir).await?;
+        let pool = database::connect(&database.socket_url).await?;
         let broker = start_broker(settings, dir).await?;
-        let cluster = broker.cluster_id().to_string();
-        let baseline =
-            database::admit(&pool, &cluster, settings.into_existing, &dir.join("baseline.json")).await?;
-
-        for topic in topics::all(settings.partitions)? {
-            // The sums need the whole topic, so the demo keeps what a cluster would let go.
-            let kept = topic.settings.iter().filter(|(key, _)| *key != "retention.ms");
-            let kept = kept.map(|(key, value)| (key.to_string(), value.to_string())).collect();
-            broker.create_topic(topic.name, topic.partitions, kept).await?;
-        }
-        broker
-            .deploy(TransformSpec {
-                name: TRANSFORM.to_owned(),
-                wasm,
-                input_topic: topic::RAW.to_owned(),
-                output_topics: topic::OUTPUTS.map(String::from).to_vec(),
-                env: BTreeMap::new(),
-                start: StartAt::Earliest,
-            })
-            .await
-            .with_context(|| format!("cannot deploy {}", settings.wasm.display()))?;
+        // The sums need the whole topic, so the demo keeps what a cluster would let go.
+        topics::create(&broker, settings.partitions, |key| key != "retention.ms")?;
+        let addresses = [broker.addr().to_string()];
+        let client = Client::connect(&addresses, ClientConfig::default()).await?;
+        let clusters = cluster_keys(&client).await?;
+        let baseline = dir.join("baseline.json");
+        let baseline = database::admit(&pool, &clusters, settings.into_existing, &baseline).await?;
+        topics::deploy(&broker, &settings.wasm).await?;
 
         println!("broker    {}   (kcat -b {} -L)", broker.addr(), broker.addr());
-        println!("database  {}   {}", database.kind(), database::shown(&url));
+        println!("database  {}   {}", server.kind(), database::shown(&database.url));
         println!("logs      {}", logs.display());
 
         let raw_before = total(&broker, topic::RAW);
         let state_dir = dir.join("source");
         let mut pipeline = Pipeline {
             broker,
+            client,
+            clusters,
             pool,
-            database,
+            server,
             exchange: None,
             source: None,
             sink: None,
@@ -99,7 +85,7 @@ impl Pipeline {
             caught_up: None,
             peaks: BTreeMap::new(),
         };
-        pipeline.start_children(settings, feed, &url, &logs).await?;
+        pipeline.start_children(settings, feed, &database.socket_url, &logs).await?;
         Ok(pipeline)
     }
 
@@ -155,14 +141,10 @@ impl Pipeline {
             command.args(["exchange", "--listen", "127.0.0.1:0", "--stop-on-stdin-close"]);
             command.args(["--seed", &settings.seed.to_string()]);
             command.env("TICKPANDA_EXCHANGE_KEY", &key).stdout(Stdio::piped());
-            let rate = match feed {
-                Feed::Replay(replay) => {
-                    command.arg("--replay").arg(&replay.file);
-                    settings.rate
-                }
-                Feed::Synthetic | Feed::Live => settings.rate.or(Some(DEFAULT_RATE)),
-            };
-            if let Some(rate) = rate {
+            if let Feed::Replay(replay) = feed {
+                command.arg("--replay").arg(&replay.path);
+            }
+            if let Some(rate) = settings.rate {
                 command.args(["--rate", &rate.to_string()]);
             }
         })
@@ -216,9 +198,7 @@ impl Pipeline {
                 sums.frames_per_second = sums.frames as f64 / sums.seconds;
             }
         }
-        let client = Client::connect(&[self.broker.addr().to_string()], tickpanda_kafka::ClientConfig::default());
-        let client = client.await.context("cannot read back from the broker")?;
-        let seqs = recount::recount(&client, &self.broker.watermarks(topic::RAW), &mut sums).await?;
+        let seqs = recount::recount(&self.client, &self.broker.watermarks(topic::RAW), &mut sums).await?;
         let endings = ledger::endings(&self.state_dir).context("cannot read the source's ledger")?;
         let seqs = seqs.report(&endings);
         (sums.lost, sums.unpublished, sums.publish_retries) =
@@ -229,7 +209,7 @@ impl Pipeline {
         let rows = database::rows(&self.pool).await?;
         sums.tick_rows = rows.ticks.saturating_sub(self.baseline.ticks);
         sums.candle_rows = rows.candles.saturating_sub(self.baseline.candles);
-        let written = database::written(&self.pool, self.broker.cluster_id()).await?;
+        let written = database::written(&self.pool, &self.clusters).await?;
         (sums.duplicates, sums.refused) = (written.duplicate_ticks, written.refused_ticks);
         sums.balanced = sums.faults().is_empty();
         Ok(sums)
@@ -243,7 +223,7 @@ impl Pipeline {
         println!("\npeak memory    {}", peaks.collect::<Vec<_>>().join(", "));
         self.pool.close().await;
         self.broker.shutdown().await.context("the broker did not stop")?;
-        self.database.stop().await.context("the database did not stop")
+        self.server.stop().await.context("the database did not stop")
     }
 
     /// Raw records of this run.
@@ -256,6 +236,17 @@ struct Vendor {
     ws: String,
     rest: String,
     key: String,
+}
+
+/// The names under which the sink keeps its place in this broker's topics.
+async fn cluster_keys(client: &Client) -> Result<Vec<String>> {
+    let id = client.cluster().await?.id;
+    let mut keys = Vec::new();
+    for name in topic::OUTPUTS.into_iter().chain([topic::GAPS]) {
+        let topic = client.topic(name).await?;
+        keys.push(tickpanda_sink::cluster_key(id.as_deref(), topic.and_then(|topic| topic.id)));
+    }
+    Ok(keys)
 }
 
 /// Records on a topic.

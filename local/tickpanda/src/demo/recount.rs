@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tickpanda_kafka::Client;
+use tickpanda_kafka::{Client, Header};
 use tickpanda_model::header::{SEQ, Seq};
 use tickpanda_model::topic;
 use tickpanda_transform::{Counts, Normalizer, Outcome, RawRecord};
@@ -31,21 +31,16 @@ pub(crate) async fn recount(client: &Client, ends: &[(i64, i64)], sums: &mut Sum
             let read = read.with_context(|| format!("cannot recount {} partition {partition} from offset {offset}", topic::RAW))?;
             for record in read.records.iter().filter(|record| record.offset < *end) {
                 sums.raw_records += 1;
-                let headers: Vec<(&[u8], Option<&[u8]>)> =
-                    record.headers.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
-                if let Some(seq) = seq(&headers) {
+                if let Some(seq) = seq(&record.headers) {
                     seqs.see(seq);
                 }
                 let raw = RawRecord {
                     key: record.key.as_deref(),
                     value: record.value.as_deref(),
-                    headers: &headers,
+                    headers: &record.headers,
                     timestamp_ms: record.timestamp_ms,
                 };
-                let outcome = match normalizer.normalize(&raw, &mut counts) {
-                    Ok(outcome) => outcome,
-                    Err(never) => match never {},
-                };
+                let Ok(outcome) = normalizer.normalize(&raw, &mut counts);
                 match outcome {
                     Outcome::Rows { .. } => sums.with_rows += 1,
                     Outcome::Nothing => sums.nothing += 1,
@@ -65,7 +60,7 @@ pub(crate) async fn recount(client: &Client, ends: &[(i64, i64)], sums: &mut Sum
 }
 
 /// The record's number; a record without one was not published by a source.
-fn seq(headers: &[(&[u8], Option<&[u8]>)]) -> Option<Seq> {
-    let (_, value) = headers.iter().rev().find(|(key, _)| *key == SEQ.as_bytes())?;
-    std::str::from_utf8((*value)?).ok()?.parse().ok()
+fn seq(headers: &[Header]) -> Option<Seq> {
+    let (_, value) = headers.iter().rev().find(|(key, _)| &key[..] == SEQ.as_bytes())?;
+    std::str::from_utf8(value.as_ref()?).ok()?.parse().ok()
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use tickpanda_broker::Broker;
 use tickpanda_model::topic;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -33,9 +34,9 @@ impl Pipeline {
             self.first_frame.get_or_insert_with(Instant::now);
         }
         // The order matters: what is measured later can only be further along, so a lag of 0 is true.
-        let transform_lag = self.broker.transform_lag();
+        let transform_lag = transform_lag(&self.broker);
         let outputs = topic::OUTPUTS.map(|output| total(&self.broker, output));
-        let written = database::written(&self.pool, self.broker.cluster_id()).await?;
+        let written = database::written(&self.pool, &self.clusters).await?;
         let sink_lag = outputs.iter().sum::<u64>().saturating_sub(written.records);
         Ok(Progress { frames, outputs, transform_lag, sink_lag, rows: written.rows })
     }
@@ -127,6 +128,12 @@ impl Pipeline {
         }
         self.stop_sink().await
     }
+}
+
+/// Raw records that the transform has yet to read.
+fn transform_lag(broker: &Broker) -> u64 {
+    let partitions = broker.transform_status().into_iter().flat_map(|transform| transform.partitions);
+    partitions.map(|partition| u64::try_from(partition.lag).unwrap_or(0)).sum()
 }
 
 /// Notices that nothing has moved for too long.
