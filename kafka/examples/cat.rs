@@ -26,7 +26,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for ((partition, mut offset), (_, end)) in earliest.into_iter().zip(latest) {
         eprintln!("partition {partition}: {offset}..{end}");
         while offset < end {
-            let read = client.read(topic, partition, offset, 8 << 20, Duration::from_secs(1)).await?;
+            let read =
+                client.read(topic, partition, offset, 8 << 20, Duration::from_secs(1)).await?;
             total += read.records.len();
             if !count_only {
                 read.records.iter().for_each(|record| print(partition, record));
