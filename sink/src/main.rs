@@ -1,6 +1,6 @@
 //! The sink as a program: settings, log, signals, exit code (0 stopped, 1 failed, 2 wrong setting).
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -27,7 +27,9 @@ fn main() -> ExitCode {
     // is handled.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,rskafka=off,sqlx=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let stderr = std::io::stderr;
+    let colours = stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr).init();
     match start(settings) {
         Ok(summary) => {
             tracing::info!(?summary, "stopped");

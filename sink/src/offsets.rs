@@ -1,13 +1,13 @@
 //! The table `sink_offsets`: where each partition stands, moved by compare-and-set.
 //!
-//! A transaction that writes rows ends with [`advance`]. What it finds decides:
+//! A transaction that writes rows ends with `advance`. What it finds decides:
 //!
 //! | `next_offset` in the table | what happened | what follows |
 //! |---|---|---|
 //! | as expected | nobody else wrote | moved, commit: the rows are there exactly once |
 //! | further on | another writer, or our own commit whose answer was lost | roll back, read on from there |
 //! | further back | somebody rewound it by hand | roll back, read on from there |
-//! | no row | somebody deleted it | roll back, the next [`open`] starts afresh |
+//! | no row | somebody deleted it | roll back, the next `open` starts afresh |
 //!
 //! Nothing else writes the table, so a second writer of the same partition can cost work but can
 //! never double a row or a count.

@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::stats::Stats;
 use crate::ticks::{self, CopyPolicy};
 
-/// COPY is worth its extra round trips from here on; the numbers are from `tests/speed.rs`.
+/// COPY is worth its extra round trips from about here on (measured with `src/tests/speed.rs`).
 const COPY_MIN_ROWS: usize = 200;
 /// Over TCP each COPY stalls for a delayed acknowledgement (sqlx 0.9.0 has no TCP_NODELAY).
 const COPY_MIN_ROWS_TCP: usize = 2000;
