@@ -172,6 +172,7 @@ impl Worker {
         });
         let (id, name, output_topics) =
             (progress.id(), spec.name.clone(), spec.output_topics.clone());
+        let next_commit = Instant::now() + timing.commit_interval;
         let worker = Self {
             spec,
             module,
@@ -182,7 +183,7 @@ impl Worker {
             progress,
             timing,
             shared: Arc::clone(&shared),
-            next_commit: Instant::now() + commit_interval,
+            next_commit,
         };
         let thread = std::thread::Builder::new()
             .name("broker-transform".to_owned())

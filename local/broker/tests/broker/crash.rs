@@ -117,7 +117,7 @@ struct Process(Child, SocketAddr);
 impl Process {
     fn start(dir: &Path) -> Self {
         let tests = std::env::current_exe().unwrap();
-        let program = tests.parent().unwrap().parent().unwrap().join("examples/serve");
+        let program = tests.parent().unwrap().parent().unwrap().join("examples/broker-serve");
         let child =
             Command::new(&program).arg(dir).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = child.unwrap_or_else(|e| {

@@ -186,7 +186,9 @@ async fn every_advertised_version_of_every_api_is_answered() {
     let versions = raw.call(&ApiVersionsRequest::default(), 3).await.api_keys;
     assert_eq!(versions.len(), 12);
     for api in versions {
-        for version in api.min_version..=api.max_version {
+        // Produce is advertised from 0 on for older librdkafka's sake, as Kafka 4 does, and served from 3.
+        let first = if api.api_key == 0 { 3 } else { api.min_version };
+        for version in first..=api.max_version {
             crate::hostile::call_empty(&mut raw, api.api_key, version).await;
         }
     }

@@ -1,5 +1,5 @@
 //! How fast is the broker without a real guest: records of 200 bytes through produce, the engine
-//! with the identity, and append. `throughput [RECORDS]`.
+//! with the identity, and append. `broker-throughput [RECORDS]`.
 
 use std::time::Instant;
 
