@@ -22,7 +22,7 @@ pub fn demo(work: &Path, database: Option<&str>) -> Command {
     if let Some(url) = database {
         command.env("DATABASE_URL", url);
     }
-    command.env("TICKPANDA_TRANSFORM_WASM", crate::transform_wasm());
+    command.env(crate::wasm::VARIABLE, crate::wasm::path());
     command
 }
 

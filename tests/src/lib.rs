@@ -1,3 +1,4 @@
 //! What the tests that cross rooms share.
 
+pub mod demo;
 pub mod wasm;

@@ -9,18 +9,29 @@ use std::sync::OnceLock;
 /// Names a module that is built already; `cargo xtask test` sets it.
 pub const VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
 
-/// The bytes of `tickpanda-transform.wasm`: the file that [`VARIABLE`] names, or else the result of
-/// exactly the command that `rpk transform build` runs, once a process.
+/// The bytes of [`path`].
 ///
 /// # Panics
 ///
 /// Where it can't be read or built: without it there is nothing to test.
 pub fn transform() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    MODULE.get_or_init(|| match std::env::var_os(VARIABLE) {
-        Some(path) => fs::read(&path).unwrap_or_else(|error| {
-            panic!("{VARIABLE} names {}, which can't be read: {error}", path.display())
-        }),
+    MODULE.get_or_init(|| {
+        let path = path();
+        fs::read(path).unwrap_or_else(|error| panic!("can't read {}: {error}", path.display()))
+    })
+}
+
+/// `tickpanda-transform.wasm`: the file that [`VARIABLE`] names, or else the result of exactly the
+/// command that `rpk transform build` runs, once a process.
+///
+/// # Panics
+///
+/// Where it can't be built.
+pub fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os(VARIABLE) {
+        Some(path) => path.into(),
         None => build().unwrap_or_else(|error| panic!("can't build the transform: {error}")),
     })
 }
@@ -31,13 +42,13 @@ pub fn data(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn build() -> io::Result<Vec<u8>> {
+fn build() -> io::Result<PathBuf> {
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(set) => workspace().join(set),
         None => workspace().join("target"),
     };
     fs::create_dir_all(&target)?;
-    // Cargo locks its own building; this keeps the file as it is until it is read.
+    // Several test programs may find that it is not built yet.
     let lock = File::create(target.join("tickpanda-transform.lock"))?;
     lock.lock()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -50,7 +61,7 @@ fn build() -> io::Result<Vec<u8>> {
     if !status.success() {
         return Err(io::Error::other(format!("cargo build ended with {status}")));
     }
-    fs::read(target.join("wasm32-wasip1/release/tickpanda-transform.wasm"))
+    Ok(target.join("wasm32-wasip1/release/tickpanda-transform.wasm"))
 }
 
 fn workspace() -> PathBuf {

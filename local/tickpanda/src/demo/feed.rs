@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use tickpanda_exchange::{ReplayScan, scan_replay};
+use tickpanda_exchange::{Pair, ReplayScan, scan_replay};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -36,21 +36,42 @@ impl Feed {
         Ok(Feed::Replay(scan))
     }
 
+    /// What the source subscribes to; nothing where that is its own default.
+    pub(crate) fn subs(&self) -> Vec<String> {
+        match self {
+            Feed::Live => vec![],
+            // A recording of frames without a pair names no sub, but is sent only on a SubAdd.
+            Feed::Replay(scan) if scan.subs.is_empty() => vec!["0~Coinbase~BTC~USD".to_owned()],
+            Feed::Replay(scan) => scan.subs.clone(),
+            Feed::Synthetic => {
+                let subs = |Pair { market, base, quote, .. }: &Pair| {
+                    [
+                        format!("0~{market}~{base}~{quote}"),
+                        format!("24~{market}~{base}~{quote}~m"),
+                        format!("5~CCCAGG~{base}~{quote}"),
+                    ]
+                };
+                let all: BTreeSet<String> = Pair::catalogue().iter().flat_map(subs).collect();
+                all.into_iter().collect()
+            }
+        }
+    }
+
     /// Symbols whose latest price is worth a place on the line.
     pub(crate) fn symbols(&self) -> Vec<String> {
         const SHOWN: usize = 4;
         let pairs: BTreeSet<String> = match self {
             Feed::Synthetic | Feed::Live => ["BTCUSD", "ETHUSD"].map(String::from).into(),
-            Feed::Replay(replay) => {
-                let symbol = |sub: &String| {
-                    let mut parts = sub.split('~').skip(2);
-                    Some([parts.next()?, parts.next()?].concat())
-                };
-                replay.subs.iter().filter_map(symbol).collect()
-            }
+            Feed::Replay(scan) => scan.pairs.iter().filter_map(symbol).collect(),
         };
         pairs.into_iter().take(SHOWN).collect()
     }
+}
+
+/// `BTCUSD` of `Coinbase~BTC~USD`.
+fn symbol(pair: &String) -> Option<String> {
+    let (_, pair) = pair.split_once('~')?;
+    Some(pair.replacen('~', "", 1))
 }
 
 /// One clear line now beats a source that tries for ever behind a display of zeros.

@@ -107,14 +107,11 @@ impl Pipeline {
             Feed::Live => None,
             Feed::Synthetic | Feed::Replay(_) => Some(self.start_exchange(settings, feed, logs).await?),
         };
-        let mut subs_file = None;
-        if let Feed::Replay(replay) = feed {
-            let file = self.state_dir.join("replay.subs");
-            std::fs::create_dir_all(&self.state_dir)?;
-            std::fs::write(&file, replay.subs.join("\n"))
-                .with_context(|| format!("cannot write {}", file.display()))?;
-            subs_file = Some(file);
-        }
+        let subs_file = self.state_dir.join("subs");
+        let subs = feed.subs();
+        std::fs::create_dir_all(&self.state_dir)
+            .and_then(|()| std::fs::write(&subs_file, subs.join("\n")))
+            .with_context(|| format!("cannot write {}", subs_file.display()))?;
         let state_dir = self.state_dir.clone();
         let source = Child::start("source", "tickpanda-source", logs, |command| {
             command.args(["--brokers", &brokers, "--stop-on-stdin-close", "--state-dir"]).arg(state_dir);
@@ -122,8 +119,11 @@ impl Pipeline {
                 command.args(["--ws-url", &vendor.ws, "--rest-url", &vendor.rest]);
                 command.env("CRYPTOCOMPARE_API_KEY", &vendor.key);
             }
-            if let Some(file) = subs_file {
-                command.arg("--subs-file").arg(file).args(["--history", "none"]);
+            if !subs.is_empty() {
+                command.arg("--subs-file").arg(subs_file);
+            }
+            if let Feed::Replay(_) = feed {
+                command.args(["--history", "none"]);
             }
         });
         self.source = Some(source.await?);
