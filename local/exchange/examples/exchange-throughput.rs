@@ -1,5 +1,5 @@
 //! How fast a replay is: the exchange on one side, a bare tokio-tungstenite loop that only counts on the
-//! other, in one process on loopback. `cargo run --release -p tickpanda-exchange --example throughput [FRAMES]`
+//! other, in one process on loopback. `cargo run --release -p tickpanda-exchange --example exchange-throughput [FRAMES]`
 //!
 //! CPU time is read per thread (Linux), so that the exchange's share can be told from the client's.
 

@@ -1,4 +1,4 @@
-//! How many records a second one VM passes: `cargo run --release -p tickpanda-host --example throughput`.
+//! How many records a second one VM passes: `cargo run --release -p tickpanda-host --example host-throughput`.
 //!
 //! The guest does nothing but copy, so this is what the host, the broker's checks and the fuel
 //! cost; a real transform's own work comes on top.
