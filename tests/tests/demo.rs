@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Row};
-use tickpanda_database::testing;
+use tickpanda_database::{Server, ServerConfig, testing};
 use tickpanda_tests::demo::{Running, demo, succeed, sums};
 
 const TRADES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/trades-eth-usdt.jsonl");
@@ -107,10 +107,10 @@ async fn the_synthetic_market_fills_both_tables_and_the_sums_balance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_in_the_middle_loses_nothing_and_doubles_nothing() {
     let work = tempfile::tempdir().unwrap();
-    let database = testing::database().await;
     let (dir, json) = (work.path().join("data"), work.path().join("sums.json"));
     let start = || {
-        let mut command = demo(work.path(), Some(&database.url));
+        // A database of its own: broker, database and children all lose their parent.
+        let mut command = demo(work.path(), None);
         command.args(["--replay", TRADES, "--rate", "200", "--data-dir"]).arg(&dir);
         command.arg("--json").arg(&json);
         command
@@ -124,7 +124,13 @@ async fn kill_9_in_the_middle_loses_nothing_and_doubles_nothing() {
     assert!(field(&sums, "raw_records") >= 1200, "{sums}");
     assert_eq!(field(&sums, "tick_rows"), 1000);
     assert_eq!((field(&sums, "lost"), sums["balanced"].as_bool()), (0, Some(true)));
-    compare_with_frames(&connect(&database.url).await).await;
+    let kept = ServerConfig { data_dir: Some(dir.join("database")), ..ServerConfig::default() };
+    let server = Server::start(kept).await.unwrap();
+    let database = server.create_database("ticks").await.unwrap();
+    let pool = connect(&database.socket_url).await;
+    compare_with_frames(&pool).await;
+    pool.close().await;
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

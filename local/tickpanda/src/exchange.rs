@@ -20,7 +20,13 @@ pub struct ExchangeSettings {
     listen: SocketAddr,
 
     /// The key that clients must show.
-    #[arg(long, env = "TICKPANDA_EXCHANGE_KEY", hide_env_values = true, default_value = "local-exchange", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "TICKPANDA_EXCHANGE_KEY",
+        hide_env_values = true,
+        default_value = "local-exchange",
+        hide_default_value = true
+    )]
     key: String,
 
     /// Recorded frames, one verbatim frame a line, instead of a synthetic market.

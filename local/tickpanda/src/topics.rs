@@ -20,7 +20,9 @@ struct Topic {
 /// All topics, with `partitions` for those that must share one count.
 fn all(partitions: i32) -> Result<Vec<Topic>> {
     let lines = CONF.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    lines.map(|line| parse(line, partitions).with_context(|| format!("topics.conf: {line}"))).collect()
+    lines
+        .map(|line| parse(line, partitions).with_context(|| format!("topics.conf: {line}")))
+        .collect()
 }
 
 /// Creates what is missing; `settled` may take settings away.

@@ -37,7 +37,11 @@ impl Child {
             .context("cannot find out where this program lies")?
             .with_file_name(binary);
         let mut command = Command::new(&program);
-        command.stdin(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).env("NO_COLOR", "1");
+        command
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .env("NO_COLOR", "1");
         configure(&mut command);
         let mut process = command
             .spawn()
@@ -91,7 +95,10 @@ impl Child {
     }
 
     fn pid(&self) -> Option<rustix::process::Pid> {
-        self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
+        self.process
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw)
     }
 }
 

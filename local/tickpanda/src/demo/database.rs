@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tickpanda_database::{Database, Server, ServerConfig, Source};
 use tickpanda_model::topic;
 
 /// The tables and views of our migrations. Anything else in the database is somebody else's.
-const OURS: [&str; 6] = ["ticks", "ohlcv", "dead_letters", "gaps", "sink_offsets", "_sqlx_migrations"];
+const OURS: [&str; 6] =
+    ["ticks", "ohlcv", "dead_letters", "gaps", "sink_offsets", "_sqlx_migrations"];
 
 /// Rows per table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,8 +60,10 @@ pub(crate) fn shown(url: &str) -> String {
 /// A small pool: the demo only looks.
 pub(crate) async fn connect(url: &str) -> Result<PgPool> {
     // Parsed apart, so that an error about the URL never shows the password in it.
-    let options: PgConnectOptions =
-        url.parse().ok().context("DATABASE_URL is not a PostgreSQL URL like postgres://user@host/database")?;
+    let options: PgConnectOptions = url
+        .parse()
+        .ok()
+        .context("DATABASE_URL is not a PostgreSQL URL like postgres://user@host/database")?;
     let options = options.application_name("tickpanda-demo");
     let pool = PgPoolOptions::new().max_connections(2).connect_with(options).await;
     pool.context("cannot connect to the database")
@@ -79,7 +82,10 @@ async fn refuse_foreign(pool: &PgPool, ours: &[String]) -> Result<()> {
     if let Some(first) = others.first() {
         bail!(
             "the database holds {first}{}, which is not tickpanda's: give the demo a database of its own, or pass --into-existing",
-            match others.len() { 1 => String::new(), n => format!(" and {} more", n - 1) }
+            match others.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            }
         );
     }
     if rows(pool).await? == Rows::default() {
@@ -131,7 +137,8 @@ pub(crate) async fn written(pool: &PgPool, clusters: &[String]) -> Result<Writte
             continue;
         }
         let records = u64::try_from(total.next_offset)?;
-        let (duplicates, refused) = (u64::try_from(total.duplicates)?, u64::try_from(total.refused)?);
+        let (duplicates, refused) =
+            (u64::try_from(total.duplicates)?, u64::try_from(total.refused)?);
         written.records += records;
         if total.topic == topic::TICKS {
             (written.duplicate_ticks, written.refused_ticks) = (duplicates, refused);
@@ -163,11 +170,12 @@ pub(crate) async fn rows(pool: &PgPool) -> Result<Rows> {
 pub(crate) async fn prices(pool: &PgPool, symbols: &[String]) -> Result<Vec<(String, f64)>> {
     let mut prices = Vec::new();
     for symbol in symbols {
-        let latest: Option<f64> =
-            sqlx::query_scalar("select price from ticks where symbol = $1 order by time desc limit 1")
-                .bind(symbol)
-                .fetch_optional(pool)
-                .await?;
+        let latest: Option<f64> = sqlx::query_scalar(
+            "select price from ticks where symbol = $1 order by time desc limit 1",
+        )
+        .bind(symbol)
+        .fetch_optional(pool)
+        .await?;
         prices.extend(latest.map(|price| (symbol.clone(), price)));
     }
     Ok(prices)

@@ -25,8 +25,14 @@ impl fmt::Display for Glance {
         write!(
             f,
             "{:>4} s  frames {:>9} (+{}/s)  ticks {:>9}  candles {:>6}  dead {:>2}  rows {:>9}  lag {:>5} ",
-            self.elapsed.as_secs(), n(self.frames), n(self.frames_a_second), n(self.ticks),
-            n(self.candles), n(self.dead_letters), n(self.rows), n(self.lag),
+            self.elapsed.as_secs(),
+            n(self.frames),
+            n(self.frames_a_second),
+            n(self.ticks),
+            n(self.candles),
+            n(self.dead_letters),
+            n(self.rows),
+            n(self.lag),
         )?;
         for (pair, price) in &self.prices {
             write!(f, " {pair} {}", money(*price))?;
@@ -40,7 +46,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -62,14 +62,14 @@ impl Feed {
         const SHOWN: usize = 4;
         let pairs: BTreeSet<String> = match self {
             Feed::Synthetic | Feed::Live => ["BTCUSD", "ETHUSD"].map(String::from).into(),
-            Feed::Replay(scan) => scan.pairs.iter().filter_map(symbol).collect(),
+            Feed::Replay(scan) => scan.pairs.iter().filter_map(|pair| symbol(pair)).collect(),
         };
         pairs.into_iter().take(SHOWN).collect()
     }
 }
 
 /// `BTCUSD` of `Coinbase~BTC~USD`.
-fn symbol(pair: &String) -> Option<String> {
+fn symbol(pair: &str) -> Option<String> {
     let (_, pair) = pair.split_once('~')?;
     Some(pair.replacen('~', "", 1))
 }
@@ -82,7 +82,8 @@ async fn can_reach_vendor() -> Result<()> {
     let (host, port) = VENDOR;
     let attempt = async {
         let addresses =
-            tokio::task::spawn_blocking(move || VENDOR.to_socket_addrs().map(Vec::from_iter)).await??;
+            tokio::task::spawn_blocking(move || VENDOR.to_socket_addrs().map(Vec::from_iter))
+                .await??;
         TcpStream::connect(&addresses[..]).await.map(drop)
     };
     let why = match timeout(Duration::from_secs(10), attempt).await {
@@ -90,5 +91,7 @@ async fn can_reach_vendor() -> Result<()> {
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer within 10 s".to_owned(),
     };
-    bail!("cannot reach CryptoCompare at {host}:{port} ({why}): check the network, or run without --live for the local exchange")
+    bail!(
+        "cannot reach CryptoCompare at {host}:{port} ({why}): check the network, or run without --live for the local exchange"
+    )
 }

@@ -49,7 +49,8 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) async fn start(settings: &DemoSettings, feed: &Feed, dir: &Path) -> Result<Self> {
         let logs = dir.join("logs");
-        std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        std::fs::create_dir_all(&logs)
+            .with_context(|| format!("cannot make {}", logs.display()))?;
 
         let (server, database) = database::obtain(dir).await?;
         let pool = database::connect(&database.socket_url).await?;
@@ -105,7 +106,9 @@ impl Pipeline {
 
         let vendor = match feed {
             Feed::Live => None,
-            Feed::Synthetic | Feed::Replay(_) => Some(self.start_exchange(settings, feed, logs).await?),
+            Feed::Synthetic | Feed::Replay(_) => {
+                Some(self.start_exchange(settings, feed, logs).await?)
+            }
         };
         let subs_file = self.state_dir.join("subs");
         let subs = feed.subs();
@@ -114,7 +117,9 @@ impl Pipeline {
             .with_context(|| format!("cannot write {}", subs_file.display()))?;
         let state_dir = self.state_dir.clone();
         let source = Child::start("source", "tickpanda-source", logs, |command| {
-            command.args(["--brokers", &brokers, "--stop-on-stdin-close", "--state-dir"]).arg(state_dir);
+            command
+                .args(["--brokers", &brokers, "--stop-on-stdin-close", "--state-dir"])
+                .arg(state_dir);
             if let Some(vendor) = vendor {
                 command.args(["--ws-url", &vendor.ws, "--rest-url", &vendor.rest]);
                 command.env("CRYPTOCOMPARE_API_KEY", &vendor.key);
@@ -155,7 +160,10 @@ impl Pipeline {
         self.exchange = Some(exchange);
         let addresses = read.ok().and_then(Result::ok).and_then(|_| line.trim().split_once(' '));
         let (ws, rest) = addresses.with_context(|| {
-            format!("the exchange did not say where it listens; see {}", logs.join("exchange.log").display())
+            format!(
+                "the exchange did not say where it listens; see {}",
+                logs.join("exchange.log").display()
+            )
         })?;
         Ok(Vendor { ws: ws.to_owned(), rest: rest.to_owned(), key })
     }
@@ -198,8 +206,10 @@ impl Pipeline {
                 sums.frames_per_second = sums.frames as f64 / sums.seconds;
             }
         }
-        let seqs = recount::recount(&self.client, &self.broker.watermarks(topic::RAW), &mut sums).await?;
-        let endings = ledger::endings(&self.state_dir).context("cannot read the source's ledger")?;
+        let seqs =
+            recount::recount(&self.client, &self.broker.watermarks(topic::RAW), &mut sums).await?;
+        let endings =
+            ledger::endings(&self.state_dir).context("cannot read the source's ledger")?;
         let seqs = seqs.report(&endings);
         (sums.lost, sums.unpublished, sums.publish_retries) =
             (seqs.lost, seqs.unpublished, seqs.publish_retries);

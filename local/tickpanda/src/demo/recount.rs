@@ -28,7 +28,9 @@ pub(crate) async fn recount(client: &Client, ends: &[(i64, i64)], sums: &mut Sum
         let mut offset = *first;
         while offset < *end {
             let read = client.read(topic::RAW, partition, offset, FETCH_BYTES, FETCH_WAIT).await;
-            let read = read.with_context(|| format!("cannot recount {} partition {partition} from offset {offset}", topic::RAW))?;
+            let read = read.with_context(|| {
+                format!("cannot recount {} partition {partition} from offset {offset}", topic::RAW)
+            })?;
             for record in read.records.iter().filter(|record| record.offset < *end) {
                 sums.raw_records += 1;
                 if let Some(seq) = seq(&record.headers) {
@@ -48,7 +50,10 @@ pub(crate) async fn recount(client: &Client, ends: &[(i64, i64)], sums: &mut Sum
                 }
             }
             if read.next_offset <= offset {
-                bail!("{} partition {partition} ends at offset {offset}, but should reach {end}", topic::RAW);
+                bail!(
+                    "{} partition {partition} ends at offset {offset}, but should reach {end}",
+                    topic::RAW
+                );
             }
             offset = read.next_offset;
         }

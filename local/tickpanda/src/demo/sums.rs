@@ -80,11 +80,16 @@ impl Sums {
             ("dead letters", self.dead_letters, self.expected_dead_letters),
         ] {
             if there < expected {
-                faults.push(format!("{there} {what} on the topic, but the raw topic makes {expected}"));
+                faults.push(format!(
+                    "{there} {what} on the topic, but the raw topic makes {expected}"
+                ));
             }
         }
         if self.lost > 0 {
-            faults.push(format!("{} frames were drawn a number and are not on the raw topic", self.lost));
+            faults.push(format!(
+                "{} frames were drawn a number and are not on the raw topic",
+                self.lost
+            ));
         }
         faults
     }
@@ -94,19 +99,52 @@ impl fmt::Display for Sums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = super::display::grouped;
         let check = |ok: bool| if ok { "ok" } else { "DIFFERS" };
-        writeln!(f, "this run       {} frames in {:.1} s, {} frames/s", n(self.frames), self.seconds, n(self.frames_per_second.round() as u64))?;
+        writeln!(
+            f,
+            "this run       {} frames in {:.1} s, {:.0} frames/s",
+            n(self.frames),
+            self.seconds,
+            self.frames_per_second
+        )?;
         let outcomes = self.with_rows + self.nothing + self.rejected;
-        writeln!(f, "raw records    {} = {} with rows + {} nothing + {} rejected   {}", n(self.raw_records), n(self.with_rows), n(self.nothing), n(self.rejected), check(self.raw_records == outcomes))?;
+        writeln!(
+            f,
+            "raw records    {} = {} with rows + {} nothing + {} rejected   {}",
+            n(self.raw_records),
+            n(self.with_rows),
+            n(self.nothing),
+            n(self.rejected),
+            check(self.raw_records == outcomes)
+        )?;
         let ends = self.tick_rows + self.duplicates + self.refused;
-        writeln!(f, "ticks          {} = {} rows + {} duplicates + {} refused   {}", n(self.ticks), n(self.tick_rows), n(self.duplicates), n(self.refused), check(self.ticks == ends))?;
-        writeln!(f, "candles        {} on the topic, {} rows (the vendor revises candles)", n(self.candles), n(self.candle_rows))?;
+        writeln!(
+            f,
+            "ticks          {} = {} rows + {} duplicates + {} refused   {}",
+            n(self.ticks),
+            n(self.tick_rows),
+            n(self.duplicates),
+            n(self.refused),
+            check(self.ticks == ends)
+        )?;
+        writeln!(
+            f,
+            "candles        {} on the topic, {} rows (the vendor revises candles)",
+            n(self.candles),
+            n(self.candle_rows)
+        )?;
         writeln!(f, "dead letters   {}", n(self.dead_letters))?;
-        let again = (self.ticks + self.candles + self.dead_letters).saturating_sub(self.expected_ticks + self.expected_candles + self.expected_dead_letters);
+        let again = (self.ticks + self.candles + self.dead_letters).saturating_sub(
+            self.expected_ticks + self.expected_candles + self.expected_dead_letters,
+        );
         if again > 0 {
             writeln!(f, "written again  {} (the transform is at least once)", n(again))?;
         }
         if self.unpublished > 0 {
-            writeln!(f, "unpublished    {} (numbers that a killed source had drawn)", n(self.unpublished))?;
+            writeln!(
+                f,
+                "unpublished    {} (numbers that a killed source had drawn)",
+                n(self.unpublished)
+            )?;
         }
         write!(f, "frames lost    {}, publish retries {}", n(self.lost), n(self.publish_retries))
     }
@@ -117,7 +155,20 @@ mod tests {
     use super::*;
 
     fn balanced() -> Sums {
-        Sums { raw_records: 10, with_rows: 7, nothing: 2, rejected: 1, ticks: 9, tick_rows: 6, duplicates: 2, refused: 1, expected_ticks: 8, dead_letters: 1, expected_dead_letters: 1, ..Sums::default() }
+        Sums {
+            raw_records: 10,
+            with_rows: 7,
+            nothing: 2,
+            rejected: 1,
+            ticks: 9,
+            tick_rows: 6,
+            duplicates: 2,
+            refused: 1,
+            expected_ticks: 8,
+            dead_letters: 1,
+            expected_dead_letters: 1,
+            ..Sums::default()
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use tickpanda_broker::Broker;
 use tickpanda_model::topic;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::STALL;
 use super::database;
 use super::display::Glance;
 use super::feed::Feed;
 use super::pipeline::{GLANCE, Pipeline, total};
-use super::{STALL};
 
 /// How far the data has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,7 +121,8 @@ impl Pipeline {
             if stall.is_stalled(now) {
                 bail!(
                     "the drain stands still: {} raw records not transformed, {} records not in the database",
-                    now.transform_lag, now.sink_lag
+                    now.transform_lag,
+                    now.sink_lag
                 );
             }
             sleep(GLANCE).await;
@@ -132,7 +133,8 @@ impl Pipeline {
 
 /// Raw records that the transform has yet to read.
 fn transform_lag(broker: &Broker) -> u64 {
-    let partitions = broker.transform_status().into_iter().flat_map(|transform| transform.partitions);
+    let partitions =
+        broker.transform_status().into_iter().flat_map(|transform| transform.partitions);
     partitions.map(|partition| u64::try_from(partition.lag).unwrap_or(0)).sum()
 }
 
