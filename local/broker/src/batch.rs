@@ -108,6 +108,11 @@ impl Header {
         self.base_offset + i64::from(self.last_offset_delta) + 1
     }
 
+    /// Whether the batch continues a log whose next offset is `end`.
+    pub(crate) fn follows(&self, end: i64) -> bool {
+        self.base_offset == end && self.last_offset_delta >= 0
+    }
+
     /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd; more is no codec.
     pub(crate) fn codec(&self) -> i16 {
         self.attributes & CODEC

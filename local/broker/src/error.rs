@@ -22,7 +22,7 @@ pub enum BrokerError {
     #[error("{path} is in use by another broker: stop it, or name another data directory", path = .0.display())]
     Locked(PathBuf),
     /// A file in the data directory is damaged in a way that a crash does not explain.
-    #[error("{path} is damaged ({what}): restore it, or delete its topic's folder to lose the topic", path = path.display())]
+    #[error("{path} is damaged ({what}): restore it from a copy, or start with another data directory", path = path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,

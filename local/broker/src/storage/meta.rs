@@ -31,7 +31,8 @@ pub(crate) struct TopicMeta {
 }
 
 impl Meta {
-    /// Reads the file, or begins a new cluster where there is none.
+    /// Reads the file, or begins a new cluster in a directory that holds no topics yet: without the
+    /// file they would all be taken for what is left of deleted ones.
     pub(crate) fn load(path: &Path) -> Result<Self, BrokerError> {
         match fs::read(path) {
             Ok(json) => serde_json::from_slice(&json).map_err(|e| BrokerError::Corrupt {
@@ -39,6 +40,12 @@ impl Meta {
                 what: e.to_string(),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let topics = path.with_file_name("topics");
+                if fs::read_dir(&topics).is_ok_and(|mut folders| folders.next().is_some()) {
+                    let what =
+                        format!("it is missing, but there are topics in {}", topics.display());
+                    return Err(BrokerError::Corrupt { path: path.to_path_buf(), what });
+                }
                 let meta = Self {
                     cluster_id: Uuid::new_v4().simple().to_string(),
                     topics: BTreeMap::new(),

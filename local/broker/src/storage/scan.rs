@@ -68,10 +68,7 @@ impl<'a> Intact<'a> {
         let Some((at, header)) = self.headers.next()? else {
             return Ok(None);
         };
-        if header.base_offset != self.expected
-            || header.size > MAX_BATCH
-            || header.last_offset_delta < 0
-        {
+        if !header.follows(self.expected) || header.size > MAX_BATCH {
             return Ok(None);
         }
         self.body.resize(header.size, 0);

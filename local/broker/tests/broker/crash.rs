@@ -111,6 +111,32 @@ async fn damage_that_no_crash_explains_is_reported_with_the_file() {
     assert!(refused.to_string().contains("00000000000000000000.log"), "{refused}");
 }
 
+#[tokio::test]
+async fn a_closed_segment_with_a_batch_of_another_offset_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 100).await.shutdown().await.unwrap();
+    let first = dir.path().join("topics/t/0/00000000000000000000.log");
+    let mut bytes = fs::read(&first).unwrap();
+    // The batch's offset lies outside its checksum.
+    bytes[..8].copy_from_slice(&i64::MAX.to_be_bytes());
+    fs::write(&first, bytes).unwrap();
+    let refused = Broker::start(BrokerConfig::new(dir.path())).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::Corrupt { .. }), "{refused}");
+    assert!(refused.to_string().contains("00000000000000000000.log"), "{refused}");
+}
+
+#[tokio::test]
+async fn topics_without_their_list_are_not_taken_for_rubbish() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 100).await.shutdown().await.unwrap();
+    let (list, away) = (dir.path().join("meta.json"), dir.path().join("away"));
+    fs::rename(&list, &away).unwrap();
+    let refused = Broker::start(BrokerConfig::new(dir.path())).await.unwrap_err();
+    assert!(refused.to_string().contains("meta.json"), "{refused}");
+    fs::rename(&away, &list).unwrap();
+    holds(dir.path(), 100, "the list is back").await;
+}
+
 /// A broker in a process of its own; killed with -9 when dropped.
 struct Process(Child, SocketAddr);
 
