@@ -113,6 +113,11 @@ impl Log {
         self.segments[self.segments.len() - 1].end
     }
 
+    /// The offset at which the segment begins that is being written.
+    pub(crate) fn active_base(&self) -> i64 {
+        self.segments[self.segments.len() - 1].base
+    }
+
     /// Whether the topic is gone.
     pub(crate) fn is_deleted(&self) -> bool {
         self.deleted
@@ -178,12 +183,12 @@ impl Log {
         }
     }
 
-    /// What there is from the first batch with a record at or after the time `at` (ms).
+    /// What there is from the first readable batch with a record at or after the time `at` (ms).
     pub(crate) fn slice_at_time(&self, at: i64) -> io::Result<Option<Slice>> {
         let candidates =
             self.segments.iter().filter(|s| s.max_timestamp >= at && s.end > self.start);
         for segment in candidates {
-            if let Some(slice) = segment.slice_at_time(at)? {
+            if let Some(slice) = segment.slice_at_time(at, self.start)? {
                 return Ok(Some(slice));
             }
         }

@@ -32,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) end: i64,
     /// `None` at the end of the log.
     pub(crate) slice: Option<Slice>,
+    /// Whether more follows in further segments: the slice is all of its own that will ever be.
+    pub(crate) continues: bool,
 }
 
 /// One partition of a topic.
@@ -88,12 +90,16 @@ impl Partition {
             return Err(ReadError::OutOfRange { offset, start, end });
         }
         let slice = if offset == end { None } else { log.slice_at(offset)? };
-        Ok(Found { start, end, slice })
+        Ok(Found { start, end, slice, continues: offset < log.active_base() })
     }
 
     /// What there is from the first batch with a record at or after the time `at` (ms).
     pub(crate) fn find_time(&self, at: i64) -> Result<Option<Slice>, ReadError> {
-        Ok(self.log().slice_at_time(at)?)
+        let log = self.log();
+        if log.is_deleted() {
+            return Err(ReadError::Deleted);
+        }
+        Ok(log.slice_at_time(at)?)
     }
 
     /// First readable offset, and the offset that the next record will have.
@@ -105,6 +111,10 @@ impl Partition {
     /// Deletes the records before `offset` (−1: all of them); returns the new start.
     pub(crate) fn delete_before(&self, offset: i64) -> Result<i64, ReadError> {
         let mut log = self.log();
+        if log.is_deleted() {
+            // By now the folder may be that of a new topic of the same name.
+            return Err(ReadError::Deleted);
+        }
         let (start, end) = (log.start(), log.end());
         let offset = if offset == -1 { end } else { offset };
         if offset < 0 || offset > end {

@@ -75,13 +75,16 @@ impl Segment {
             let mut segment = Self::empty(path.to_path_buf(), base, meta.modified()?);
             let mut headers = Headers::new(&file, 0, meta.len());
             while let Some((at, header)) = headers.next()? {
+                if !header.follows(segment.end) {
+                    break;
+                }
                 segment.note(at, &header);
             }
             Ok((segment, meta.len()))
         };
         let (segment, length) = read(&path).map_err(BrokerError::io("read", &path))?;
         if segment.size != length {
-            let what = format!("no whole batch at byte {}", segment.size);
+            let what = format!("no whole batch of the next offset at byte {}", segment.size);
             return Err(BrokerError::Corrupt { path, what });
         }
         Ok(segment)
@@ -155,9 +158,12 @@ impl Segment {
         self.seek(self.index.before_offset(offset), |header| header.next_offset() > offset)
     }
 
-    /// From the first batch with a record at or after the time `at` (ms) to the end.
-    pub(crate) fn slice_at_time(&self, at: i64) -> io::Result<Option<Slice>> {
-        self.seek(self.index.before_time(at), |header| header.max_timestamp >= at)
+    /// From the first batch with a record at or after the time `at` (ms) to the end, leaving out
+    /// batches that lie wholly before the offset `start`.
+    pub(crate) fn slice_at_time(&self, at: i64, start: i64) -> io::Result<Option<Slice>> {
+        self.seek(self.index.before_time(at), |header| {
+            header.max_timestamp >= at && header.next_offset() > start
+        })
     }
 
     fn seek(&self, from: u64, found: impl Fn(&Header) -> bool) -> io::Result<Option<Slice>> {

@@ -146,6 +146,46 @@ async fn a_fetch_waits_for_min_bytes_and_no_longer_than_max_wait() {
 }
 
 #[tokio::test]
+async fn a_fetch_does_not_wait_for_bytes_that_it_can_not_get() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[("segment.bytes", "1024")]).unwrap();
+    let mut raw = Raw::connect(broker.addr()).await;
+    for _ in 0..100 {
+        raw.produce("t", 0, batch(&[b"x"])).await;
+    }
+    let size = i32::try_from(batch(&[b"x"]).len()).unwrap();
+    for (what, offset, min, max) in [
+        ("more than a closed segment has left", 0, 50 * size, 1 << 20),
+        ("more than max_bytes", 99, 1 << 20, size),
+    ] {
+        let asked = Instant::now();
+        let response = raw.call(&fetch_request("t", &[(0, offset)], min, max, 30_000), 4).await;
+        assert!(asked.elapsed() < Duration::from_secs(10), "{what}");
+        let records = response.responses[0].partitions[0].records.as_ref().unwrap();
+        assert!(!records.is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_is_not_looked_for_among_deleted_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[]).unwrap();
+    let partition = partition(broker.addr(), "t", 0).await;
+    let base = 1_700_000_000_000;
+    // Not in the order of their times: only the last one is as new as what is asked for.
+    for ms in [500, 100, 200, 600] {
+        let records = vec![record_at(b"v", base + ms)];
+        partition.produce(records, Compression::NoCompression).await.unwrap();
+    }
+    let at = |ms| partition.get_offset(OffsetAt::Timestamp(Utc.timestamp_millis_opt(ms).unwrap()));
+    assert_eq!(at(base + 300).await.unwrap(), 0);
+    partition.delete_records(1, 5_000).await.unwrap();
+    assert_eq!(at(base + 300).await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn a_fetch_stays_within_max_bytes_but_always_gets_on() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;

@@ -28,8 +28,8 @@ struct Wanted {
     partition: Result<Arc<Partition>, ResponseError>,
 }
 
-/// Answers when the asked partitions together have `min_bytes`, one of them has an error, or
-/// `max_wait` is over.
+/// Answers when the asked partitions together have `min_bytes`, one of them has an error or has
+/// come to the end of a segment that is not the last, or `max_wait` is over.
 pub(super) async fn fetch(shared: &Shared, request: FetchRequest) -> FetchResponse {
     if request.session_id != 0 {
         // Sessions are optional: to answer every request with session 0 says that there are none.
@@ -38,7 +38,9 @@ pub(super) async fn fetch(shared: &Shared, request: FetchRequest) -> FetchRespon
     }
     let max_wait = u64::try_from(request.max_wait_ms).map_or(Duration::ZERO, Duration::from_millis);
     let deadline = Instant::now() + max_wait.min(MAX_WAIT);
-    let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0);
+    // Nobody gets more than `max_bytes`: to wait for more would be to wait in vain.
+    let min_bytes = request.min_bytes.min(request.max_bytes);
+    let min_bytes = u64::try_from(min_bytes).unwrap_or(0).min(MAX_RESPONSE as u64);
     let wanted: Vec<Vec<Wanted>> =
         request.topics.iter().map(|topic| look_up(shared, topic)).collect();
     // Before the first look, so that no append can fall between looking and waiting.
@@ -50,17 +52,19 @@ pub(super) async fn fetch(shared: &Shared, request: FetchRequest) -> FetchRespon
         ends.iter_mut().for_each(|end| end.mark_unchanged());
         let found: Vec<_> = all().map(Wanted::find).collect();
         let mut available = 0;
-        let mut failed = false;
+        // Of a partition that continues in another segment, the slice does not grow any more.
+        let mut at_once = false;
         for (wanted, found) in all().zip(&found) {
             match found {
-                Ok(Found { slice: Some(slice), .. }) => {
-                    available += slice.len().min(wanted.max as u64)
+                Ok(Found { slice: Some(slice), continues, .. }) => {
+                    available += slice.len().min(wanted.max as u64);
+                    at_once |= continues;
                 }
                 Ok(_) => {}
-                Err(_) => failed = true,
+                Err(_) => at_once = true,
             }
         }
-        if failed || ends.is_empty() || available >= min_bytes || Instant::now() >= deadline {
+        if at_once || ends.is_empty() || available >= min_bytes || Instant::now() >= deadline {
             return respond(&request, &wanted, found);
         }
         let change = select_all(ends.iter_mut().map(|end| Box::pin(end.changed())));
