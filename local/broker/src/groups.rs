@@ -1,7 +1,7 @@
 //! Offsets that clients keep at the broker, by group, topic id and partition; in one JSON file
 //! that is replaced as a whole.
 //!
-//! Bounded: so many entries in all, so much metadata each.
+//! Bounded: so many entries in all, so long a group's name, so much metadata each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +17,8 @@ use crate::storage::{id_text, write_atomically};
 
 /// Offsets kept at most, over all groups.
 const MOST: usize = 10_000;
+/// A group's name at most, in bytes: the limit for topics' names.
+const MOST_NAME: usize = 249;
 /// Metadata kept with an offset, in bytes: Kafka's default.
 const MOST_METADATA: usize = 4096;
 
@@ -41,6 +43,8 @@ pub(crate) struct Commit {
 pub(crate) enum CommitError {
     #[error("more than {MOST} offsets")]
     Full,
+    #[error("a group's name of more than {MOST_NAME} bytes")]
+    Name,
     #[error("metadata of more than {MOST_METADATA} bytes")]
     Metadata,
     #[error(transparent)]
@@ -76,6 +80,9 @@ impl Groups {
 
     /// Keeps the offsets; once this returns they survive the process.
     pub(crate) fn commit(&self, group: &str, commits: Vec<Commit>) -> Result<(), CommitError> {
+        if group.len() > MOST_NAME {
+            return Err(CommitError::Name);
+        }
         if commits.iter().any(|commit| commit.committed.metadata.len() > MOST_METADATA) {
             return Err(CommitError::Metadata);
         }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::{Shared, api, frame, shape};
 
-/// A peer that sends nothing for so long is taken for gone, as Kafka does.
+/// A peer that sends or takes nothing for so long is taken for gone, as Kafka does.
 const IDLE: Duration = Duration::from_secs(600);
 /// Only Produce carries data; nothing else needs to be larger, in bytes.
 const MAX_COMMAND: usize = 1 << 20;
@@ -21,7 +21,7 @@ const MAX_COMMAND: usize = 1 << 20;
 pub(crate) enum Broken {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("nothing was sent for {} s", IDLE.as_secs())]
+    #[error("the peer did nothing for {} s", IDLE.as_secs())]
     Idle,
     #[error("API {0} version {1} is not served")]
     Unknown(i16, i16),
@@ -45,7 +45,8 @@ pub(crate) async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), 
         let Some(request) = request else { return Ok(()) };
         out.clear();
         answer(request, shared, &mut out).await?;
-        stream.write_all(&out).await?;
+        let written = tokio::time::timeout(IDLE, stream.write_all(&out)).await;
+        written.map_err(|_| Broken::Idle)??;
         if out.capacity() > 1 << 20 {
             // One large fetch must not keep its memory for as long as the connection lives.
             out = BytesMut::new();
@@ -79,7 +80,10 @@ async fn answer(mut request: Bytes, shared: &Shared, out: &mut BytesMut) -> Resu
     RequestHeader::decode(&mut request, shape.key.request_header_version(version))
         .map_err(|e| broken(&e))?;
     if !shape.fits(&request, version) {
-        return Err(Broken::Request(format!("{:?} v{version} is cut short", shape.key)));
+        return Err(Broken::Request(format!(
+            "{:?} v{version} is cut short or too long",
+            shape.key
+        )));
     }
     let request = RequestKind::decode(shape.key, &mut request, version).map_err(|e| broken(&e))?;
     match api::handle(shared, request, version).await {

@@ -4,7 +4,13 @@
 //! for them: four bytes from anybody could end the process. So nothing is decoded that has not
 //! been walked here first, which also makes this the one list of the versions served.
 
+use std::cell::Cell;
+
 use kafka_protocol::messages::ApiKey;
+
+/// Array elements and tagged fields of one request, together: decoded, an element takes up to a
+/// hundred times its bytes. A request that names every partition there may be has a few thousand.
+const MOST_ELEMENTS: usize = 100_000;
 
 /// A kind of field.
 #[derive(Debug, Clone, Copy)]
@@ -214,9 +220,10 @@ pub(crate) fn of(key: i16) -> Option<&'static Shape> {
 }
 
 impl Shape {
-    /// Whether `body` has this shape: every length within it, nothing missing.
+    /// Whether `body` has this shape: every length within it, nothing missing, not too many elements.
     pub(crate) fn fits(&self, body: &[u8], version: i16) -> bool {
-        let walk = Walk { version, flexible: version >= self.flexible };
+        let left = Cell::new(MOST_ELEMENTS);
+        let walk = Walk { version, flexible: version >= self.flexible, left };
         walk.structure(body, self.fields).is_some()
     }
 }
@@ -225,6 +232,8 @@ impl Shape {
 struct Walk {
     version: i16,
     flexible: bool,
+    /// Elements that may still come.
+    left: Cell<usize>,
 }
 
 impl Walk {
@@ -234,7 +243,24 @@ impl Walk {
                 rest = self.field(rest, *kind)?;
             }
         }
-        if self.flexible { tagged(rest) } else { Some(rest) }
+        if self.flexible { self.tagged(rest) } else { Some(rest) }
+    }
+
+    /// Counts `n` elements; `None` if they are too many.
+    fn count(&self, n: usize) -> Option<()> {
+        self.left.set(self.left.get().checked_sub(n)?);
+        Some(())
+    }
+
+    fn tagged<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let (n, mut rest) = unsigned(bytes)?;
+        self.count(usize::try_from(n).ok()?)?;
+        for _ in 0..n {
+            let (_tag, after) = unsigned(rest)?;
+            let (size, after) = unsigned(after)?;
+            rest = after.get(usize::try_from(size).ok()?..)?;
+        }
+        Some(rest)
     }
 
     fn field<'a>(&self, bytes: &'a [u8], kind: Kind) -> Option<&'a [u8]> {
@@ -260,6 +286,7 @@ impl Walk {
         one: impl Fn(&'a [u8]) -> Option<&'a [u8]>,
     ) -> Option<&'a [u8]> {
         let (n, mut rest) = self.length(bytes, 4)?;
+        self.count(n)?;
         for _ in 0..n {
             rest = one(rest)?;
         }
@@ -280,16 +307,6 @@ impl Walk {
         };
         Some((if n == -1 { 0 } else { usize::try_from(n).ok()? }, rest))
     }
-}
-
-fn tagged(bytes: &[u8]) -> Option<&[u8]> {
-    let (n, mut rest) = unsigned(bytes)?;
-    for _ in 0..n {
-        let (_tag, after) = unsigned(rest)?;
-        let (size, after) = unsigned(after)?;
-        rest = after.get(usize::try_from(size).ok()?..)?;
-    }
-    Some(rest)
 }
 
 fn unsigned(bytes: &[u8]) -> Option<(u32, &[u8])> {

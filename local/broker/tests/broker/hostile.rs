@@ -3,9 +3,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages as m;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest};
+use kafka_protocol::protocol::StrBytes;
 
-use crate::util::{Raw, batch, seal, start};
+use crate::util::{Raw, batch, name, seal, start};
 
 /// Sends a request with nothing in it, in this version, and reads the response.
 pub(crate) async fn call_empty(raw: &mut Raw, key: i16, version: i16) {
@@ -69,6 +74,67 @@ async fn a_broken_or_unknown_request_closes_its_connection_and_no_other() {
         raw.send_bytes(bytes).await;
         assert!(raw.is_closed().await, "{what}");
         bystander.call(&MetadataRequest::default().with_topics(None), 4).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_more_elements_than_anybody_needs_closes_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    // Produce v9: no transaction, acks, timeout, topics of three bytes each (no name, no partitions, no
+    // tags), no tags. Decoded, each takes a hundred bytes, and as many again in the answer.
+    let request = |topics: u32| {
+        let mut body = BytesMut::new();
+        body.put_slice(&[0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+        let mut n = topics + 1;
+        while n >= 0x80 {
+            body.put_u8((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        body.put_u8(n as u8);
+        (0..topics).for_each(|_| body.put_slice(&[1, 1, 0]));
+        body.put_u8(0);
+        frame(0, 9, &body)
+    };
+    let mut raw = Raw::connect(broker.addr()).await;
+    raw.send_bytes(&request(1000)).await;
+    let (_, answer) = raw.receive::<m::ProduceRequest>(9).await;
+    assert_eq!(answer.responses.len(), 1000);
+    raw.send_bytes(&request(1_000_000)).await;
+    assert!(raw.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_topic_asked_for_a_thousand_times_is_described_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[]).unwrap();
+    let asked = |topic| MetadataRequestTopic::default().with_name(Some(name(topic)));
+    let topics = (0..1000).flat_map(|_| [asked("t"), asked("u")]).collect();
+    let mut raw = Raw::connect(broker.addr()).await;
+    let answer = raw.call(&MetadataRequest::default().with_topics(Some(topics)), 4).await;
+    let names: Vec<_> = answer.topics.iter().filter_map(|topic| topic.name.as_ref()).collect();
+    assert_eq!(names, [&name("t"), &name("u")]);
+}
+
+#[tokio::test]
+async fn a_group_with_an_endless_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 1, &[]).unwrap();
+    let mut raw = Raw::connect(broker.addr()).await;
+    for (length, code) in [(249, 0), (250, ResponseError::InvalidGroupId.code())] {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_committed_offset(1)
+            .with_committed_metadata(Some(StrBytes::new()));
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(name("t"))
+            .with_partitions(vec![partition]);
+        let request = m::OffsetCommitRequest::default()
+            .with_group_id(m::GroupId(StrBytes::from_string("g".repeat(length))))
+            .with_topics(vec![topic]);
+        let answer = raw.call(&request, 8).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code, "{length} bytes");
     }
 }
 

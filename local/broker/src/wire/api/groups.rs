@@ -77,6 +77,7 @@ pub(super) fn commit(shared: &Shared, request: OffsetCommitRequest) -> OffsetCom
     } else {
         match shared.groups.commit(&request.group_id, commits) {
             Ok(()) => None,
+            Err(CommitError::Name) => Some(ResponseError::InvalidGroupId),
             Err(CommitError::Full | CommitError::Metadata) => {
                 Some(ResponseError::OffsetMetadataTooLarge)
             }

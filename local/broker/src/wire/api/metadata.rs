@@ -1,5 +1,7 @@
 //! Metadata: this one broker, and the topics with their ids.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -25,7 +27,10 @@ pub(super) fn metadata(
     let topics = if all {
         shared.store.topics().iter().map(|topic| describe(topic)).collect()
     } else {
+        // Each once: a topic's answer is a thousand times as long as its name.
+        let mut seen = HashSet::new();
         let asked = request.topics.unwrap_or_default().into_iter();
+        let asked = asked.filter(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
         let one = asked.map(|asked| match asked.name {
             Some(name) => match shared.store.topic(&name) {
                 Some(topic) => describe(&topic),
