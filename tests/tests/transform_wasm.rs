@@ -169,6 +169,31 @@ fn half_a_megabyte_survives_as_rows_and_as_a_dead_letter() {
     }
 }
 
+/// The largest record of which `transform/src/heap.rs` promises that it fits.
+const LARGEST: usize = 512 * 1024;
+
+#[test]
+fn no_history_of_sizes_makes_a_record_trap() {
+    // The SDK's buffers grow by doubling, so what fits depends on what came before.
+    let whole = large_body(LARGEST);
+    for seed in 0..60u64 {
+        let mut state = seed;
+        let mut below = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % n
+        };
+        let mut vm = start();
+        for _ in 0..12 {
+            let most = [LARGEST, LARGEST / 8, 1000][below(3)] - 200; // less key and headers
+            let size = [most, 100 + below(most - 100)][below(2)];
+            // Good and large enough for rows, or cut off and so a dead letter.
+            let good = (below(2) == 0).then(|| large_body(size.saturating_sub(400)));
+            let body = good.as_deref().unwrap_or(&whole[..size]);
+            in_wasm(&mut vm, RECEIVED, &rest(body));
+        }
+    }
+}
+
 #[test]
 fn no_garbage_traps_the_module() {
     let mut vm = start();

@@ -5,6 +5,8 @@
 //! candles, dead letters. With fewer of them the module ends at once, so that a wrong deployment is
 //! seen at its start and not by missing rows.
 
+mod heap;
+
 use std::cell::RefCell;
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,11 +17,15 @@ use redpanda_transform_sdk::{
 };
 use tickpanda_transform::{DeadLetter, Emit, Normalizer, RawRecord};
 
+use heap::Heap;
+
 fn main() -> ExitCode {
     match Outputs::from_environment() {
         Some(outputs) => {
-            let normalizer = RefCell::new(Normalizer::default());
+            let (normalizer, heap) =
+                (RefCell::new(Normalizer::default()), RefCell::new(Heap::new()));
             on_record_written(|event, writer| {
+                heap.borrow_mut().settle(writer);
                 transform(&mut normalizer.borrow_mut(), &outputs, &event, writer)
             })
         }
@@ -97,35 +103,11 @@ impl Emit for Broker<'_, '_> {
     }
 
     fn dead_letter(&mut self, letter: DeadLetter<'_>) -> Result<(), WriteError> {
-        make_room(letter.value.map_or(0, <[u8]>::len));
         let headers =
             letter.headers.iter().map(|(key, value)| BorrowedHeader::new(key, Some(value)));
         self.write(
             &self.outputs.dead_letters,
             BorrowedRecord::new_with_headers(letter.key, letter.value, headers.collect()),
         )
-    }
-}
-
-/// Makes the heap as large as the dead letter of a large value needs.
-///
-/// The SDK writes key, value and headers to one `Vec` that first grows to just the value's size,
-/// and doubles at the first header. Copied to a new place, that takes the value's size three times
-/// (besides the input), and half a megabyte would not fit into the broker's 2 MiB. The allocator
-/// can enlarge the last block of the heap in place, but only into memory that it has already: so
-/// get that, and give it back at once. What can't be had is no harm here.
-fn make_room(value: usize) {
-    const SMALL: usize = 64 * 1024;
-    if value < SMALL {
-        return;
-    }
-    for room in [value.saturating_mul(2), value, value / 2] {
-        let mut block = Vec::<u8>::new();
-        let had = block.try_reserve_exact(room.saturating_add(SMALL)).is_ok();
-        // Or the compiler would leave out an allocation that nobody uses.
-        std::hint::black_box(&mut block);
-        if had {
-            return;
-        }
     }
 }
