@@ -209,7 +209,11 @@ impl Client {
 
     /// As [`Client::leaders`], for one partition and from memory where possible.
     pub(crate) async fn leader(&self, topic: &str, partition: i32) -> Result<String> {
-        let known = lock(&self.shared.leaders).get(topic).map(Arc::clone);
+        // A partition that is not known may have been added since.
+        let known = lock(&self.shared.leaders)
+            .get(topic)
+            .filter(|leaders| leaders.contains_key(&partition))
+            .map(Arc::clone);
         let leaders = match known {
             Some(leaders) => leaders,
             None => {
@@ -358,6 +362,17 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains(&broker), "{error}");
         assert!(error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn only_a_known_partitions_leader_is_taken_from_memory() {
+        let client = offline(Duration::ZERO);
+        let leaders = BTreeMap::from([(0, "b:1".to_owned())]);
+        lock(&client.shared.leaders).insert("t".to_owned(), Arc::new(leaders));
+        assert_eq!(client.leader("t", 0).await.unwrap(), "b:1");
+        // Partitions can be added: the cluster is asked, which here is nobody.
+        let error = client.leader("t", 1).await.unwrap_err();
+        assert!(matches!(error, KafkaError::NoBootstrap), "{error}");
     }
 
     #[test]
