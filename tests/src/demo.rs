@@ -1,6 +1,7 @@
 //! Runs the demo as a user would: the program itself, its output read, its exit code judged.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -61,7 +62,8 @@ pub struct Running {
 impl Running {
     /// Starts it, its output read line by line.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the demo starts");
+        command.process_group(0).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the demo starts");
         let stdout = child.stdout.take().expect("stdout is piped");
         let (send, lines) = channel();
         std::thread::spawn(move || {
@@ -97,10 +99,11 @@ impl Running {
         self.child.wait().expect("it can be waited for");
     }
 
-    /// Ctrl-C.
+    /// Ctrl-C at a terminal: a signal to the whole process group.
     pub fn interrupt(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status().expect("kill is there");
+        let group = format!("-{}", self.child.id());
+        let sent = Command::new("kill").args(["-INT", "--", &group]).status();
+        let sent = sent.expect("kill is there");
         assert!(sent.success());
     }
 

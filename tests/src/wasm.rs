@@ -43,10 +43,7 @@ pub fn data(name: &str) -> String {
 }
 
 fn build() -> io::Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(set) => workspace().join(set),
-        None => workspace().join("target"),
-    };
+    let target = workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()));
     fs::create_dir_all(&target)?;
     // Several test programs may find that it is not built yet.
     let lock = File::create(target.join("tickpanda-transform.lock"))?;
@@ -57,6 +54,8 @@ fn build() -> io::Result<PathBuf> {
         .args(["build", "--release", "--target=wasm32-wasip1"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-Ctarget-feature=+simd128")
+        // A relative one means another folder where the build runs.
+        .env("CARGO_TARGET_DIR", &target)
         .status()?;
     if !status.success() {
         return Err(io::Error::other(format!("cargo build ended with {status}")));

@@ -134,7 +134,7 @@ async fn kill_9_in_the_middle_loses_nothing_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_drains_and_balances() {
+async fn ctrl_c_at_a_terminal_drains_and_balances() {
     let work = tempfile::tempdir().unwrap();
     let database = testing::database().await;
     let json = work.path().join("sums.json");

@@ -1,7 +1,9 @@
 //! The programs that the demo runs beside itself: the same binaries that production uses.
 //!
 //! Each child's standard input is a pipe that we hold. It is never written to: when we go, however
-//! we go, it closes, and the child stops. `kill -9` of the demo leaves no orphans.
+//! we go, it closes, and the child stops. `kill -9` of the demo leaves no orphans. Each is a process
+//! group of its own, because Ctrl-C at a terminal signals a whole group, and the children must end in
+//! the order in which data leaves them.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ impl Child {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .env("NO_COLOR", "1");
+        command.process_group(0);
         configure(&mut command);
         let mut process = command
             .spawn()

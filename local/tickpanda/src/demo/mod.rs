@@ -78,6 +78,12 @@ pub async fn run(settings: DemoSettings) -> Result<bool> {
         () = &mut interrupted => return Ok(false),
     };
     let watched = pipeline.watch(settings.run_for, &feed, interrupted).await;
+    let impatient = shutdown::signals()?;
+    tokio::spawn(async move {
+        impatient.await;
+        eprintln!("tickpanda: interrupted again: stopped without draining");
+        std::process::exit(130); // everything that we started sees us go, and stops
+    });
     // Even where a part failed: what the others hold is drained, and the sums are told.
     let drained = pipeline.drain().await;
     let sums = pipeline.sums().await;

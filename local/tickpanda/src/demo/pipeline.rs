@@ -100,6 +100,10 @@ impl Pipeline {
         let brokers = self.broker.addr().to_string();
         let sink = Child::start("sink", "tickpanda-sink", logs, |command| {
             command.args(["--brokers", &brokers, "--stop-on-stdin-close"]);
+            // By flag, so that a cluster's names in the environment or in .env do not count here.
+            let [ticks, candles, dead_letters] = topic::OUTPUTS;
+            command.args(["--tick-topic", ticks, "--ohlcv-topic", candles]);
+            command.args(["--dead-letter-topic", dead_letters, "--gap-topic", topic::GAPS]);
             command.env("DATABASE_URL", url);
         });
         self.sink = Some(sink.await?);
@@ -120,6 +124,7 @@ impl Pipeline {
             command
                 .args(["--brokers", &brokers, "--stop-on-stdin-close", "--state-dir"])
                 .arg(state_dir);
+            command.args(["--raw-topic", topic::RAW]);
             if let Some(vendor) = vendor {
                 command.args(["--ws-url", &vendor.ws, "--rest-url", &vendor.rest]);
                 command.env("CRYPTOCOMPARE_API_KEY", &vendor.key);
