@@ -32,9 +32,7 @@ pub(crate) fn candle<'a>(
     let (market, base, quote) = (frame.market.name()?, frame.from.name()?, frame.to.name()?);
     let interval = interval(frame.unit)?;
     let seconds = moment::bucket(frame.ts, received_ms)?;
-    parts.symbol.clear();
-    parts.symbol.push_str(&base);
-    parts.symbol.push_str(&quote);
+    parts.join(&base, &quote);
     let [open, high, low, close] = prices;
     Ok(Some(OhlcvData {
         bucket: bucket(frame.ts, seconds)?,

@@ -5,6 +5,17 @@
 //! candles, dead letters. With fewer of them the module ends at once, so that a wrong deployment is
 //! seen at its start and not by missing rows.
 
+// As in the library: a panic repeats forever on the same record.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+
 mod heap;
 
 use std::cell::RefCell;

@@ -60,6 +60,9 @@ pub(crate) fn event(
     let millis = fraction.bytes().chain([b'0'; 3]).take(3).fold(0i64, |millis, digit| {
         millis.saturating_mul(10).saturating_add(i64::from(digit.saturating_sub(b'0')))
     });
+    // Rounded up: a day and a nanosecond after receipt is more than a day.
+    let finer = fraction.bytes().skip(3).any(|digit| digit != b'0');
+    let millis = millis.saturating_add(i64::from(finer));
     plausible(seconds.name, whole, millis, received_ms)?;
     write_seconds(whole, fraction, out);
     Ok(Some(()))

@@ -12,6 +12,15 @@ pub(crate) struct Parts {
     pub(crate) identity: String,
 }
 
+impl Parts {
+    /// Puts together the symbol of a pair: `BTCUSD`.
+    pub(crate) fn join(&mut self, base: &str, quote: &str) {
+        self.symbol.clear();
+        self.symbol.push_str(base);
+        self.symbol.push_str(quote);
+    }
+}
+
 /// The output record that is written next.
 #[derive(Debug, Default)]
 pub(crate) struct Written {

@@ -29,9 +29,7 @@ pub(crate) fn tick<'a>(
     if moment::event(frame.last_update, no_nanos, received_ms, &mut parts.time)?.is_none() {
         moment::receipt(received_ms, &mut parts.time)?;
     }
-    parts.symbol.clear();
-    parts.symbol.push_str(&base);
-    parts.symbol.push_str(&quote);
+    parts.join(&base, &quote);
     Ok(Some(TickData {
         symbol: parts.symbol.as_str().into(),
         price,

@@ -29,9 +29,7 @@ pub(crate) fn tick<'a>(
     let trade_id = frame.id.text()?;
     let ccseq = frame.ccseq.integer()?;
     let id = identity(frame, &mut parts.identity);
-    parts.symbol.clear();
-    parts.symbol.push_str(&base);
-    parts.symbol.push_str(&quote);
+    parts.join(&base, &quote);
     Ok(TickData {
         symbol: parts.symbol.as_str().into(),
         price,

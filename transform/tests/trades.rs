@@ -193,6 +193,9 @@ fn a_day_ahead_of_the_receipt_is_the_limit() {
     let received = |ms| run(Some(frame.as_bytes()), &Vec::new(), ms);
     assert_eq!(received(event - 86_400_000).ticks.len(), 1);
     assert_eq!(received(event - 86_400_001).rejected().0, "out_of_range");
+    let finer = trade(&[("TSNS", "1000001")]);
+    let ahead = run(Some(finer.as_bytes()), &Vec::new(), event - 86_400_000);
+    assert_eq!(ahead.rejected().0, "out_of_range", "a day and a nanosecond");
     for broken_clock in [-1, 0, i64::MIN] {
         assert_eq!(received(broken_clock).rejected().0, "out_of_range");
     }
