@@ -95,3 +95,17 @@ impl Stage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_that_alerts_and_queries_name_stay_as_they_are() {
+        assert_eq!(
+            Reason::ALL.map(Reason::code).join(" "),
+            "empty too_large not_json no_type unknown_type missing_field bad_field out_of_range \
+             vendor_error bad_body bad_rows unreadable refused"
+        );
+    }
+}
