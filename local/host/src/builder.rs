@@ -47,7 +47,7 @@ impl BatchBuilder {
     /// The batch.
     ///
     /// # Errors
-    /// [`HostError::MalformedBatch`] for more than 2³¹ - 1 bytes or records.
+    /// [`HostError::MalformedBatch`] for more than 2³¹ - 1 records, or a record of more bytes.
     pub fn build(self) -> Result<Batch, HostError> {
         let (base_timestamp, max_timestamp) = self.times.unwrap_or((0, 0));
         let header = BatchHeader {
