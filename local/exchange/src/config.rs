@@ -26,7 +26,7 @@ pub struct ExchangeConfig {
     pub clock: Clock,
     /// Sockets open at once; one more gets 429. Default 1, as for a free key.
     pub max_sockets: usize,
-    /// Subscriptions per socket. Default 600, as for a free key; a replay has no limit.
+    /// Subscriptions per socket. Default 600, as for a free key; a replay takes 50,000.
     pub max_subs: usize,
     /// Socket openings. Default [`Limits::SOCKETS`].
     pub socket_limits: Limits,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::control::{self, Welcome};
 use crate::flow::Flow;
+use crate::replay::MAX_SUBS;
 use crate::server::Shared;
 use crate::session::{Session, Step};
 use crate::stats::add;
@@ -83,7 +84,7 @@ async fn serve(
     let mut heartbeat = every(shared.config.heartbeat);
     let mut ping = every(shared.config.ping);
     let mut unanswered = 0;
-    let max_subs = if shared.recording.is_some() { usize::MAX } else { shared.config.max_subs };
+    let max_subs = if shared.recording.is_some() { MAX_SUBS } else { shared.config.max_subs };
     let mut session = Session::new(max_subs);
     // From the first SubAdd on.
     let mut flow: Option<Flow> = None;

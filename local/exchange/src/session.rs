@@ -13,6 +13,9 @@ use crate::control::{
 /// Of what a client sent, this much is echoed in an error.
 const MAX_ECHO_CHARS: usize = 200;
 
+/// A subscription with a longer name (bytes) is refused: a replay would keep whatever it is sent.
+const MAX_SUB_BYTES: usize = 1000;
+
 /// What to do next, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -65,7 +68,9 @@ impl Session {
                 Some(name) if self.subs.contains(name) => {
                     steps.push(problem(Problem::AlreadyActive, name));
                 }
-                Some(name) if !serves(name) => steps.push(problem(Problem::InvalidSub, name)),
+                Some(name) if name.len() > MAX_SUB_BYTES || !serves(name) => {
+                    steps.push(problem(Problem::InvalidSub, name));
+                }
                 Some(_) if self.subs.len() >= self.max_subs => too_many = true,
                 Some(name) => {
                     self.subs.insert(name.to_owned());
@@ -177,6 +182,16 @@ mod tests {
     fn a_long_message_is_not_echoed_whole() {
         let steps = Session::new(1).on_text(&"x".repeat(100_000), |_| true);
         assert!(matches!(&steps[..], [Step::Send(frame)] if frame.len() < 500));
+    }
+
+    #[test]
+    fn an_endless_name_is_not_kept_even_where_every_name_is_served() {
+        let mut session = Session::new(9);
+        for (length, kept) in [(MAX_SUB_BYTES, 1), (MAX_SUB_BYTES + 1, 1)] {
+            let message = serde_json::json!({"action": "SubAdd", "subs": ["x".repeat(length)]});
+            session.on_text(&message.to_string(), |_| true);
+            assert_eq!(session.subs().count(), kept, "{length} bytes");
+        }
     }
 
     proptest::proptest! {

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{Client, KEY, eventually, start, types, until_it_waits};
+use common::{Client, KEY, eventually, start, type_of, types, until_it_waits};
 use tickpanda_exchange::{ExchangeConfig, Feed, Rate, make_trades, scan_replay};
 
 fn config(path: &Path, rate: Rate) -> ExchangeConfig {
@@ -102,6 +102,24 @@ async fn a_client_that_reads_slowly_gets_every_frame() {
     let expected = std::fs::read_to_string(file.path()).unwrap();
     assert!(client.take(100_000).await.iter().map(String::as_str).eq(expected.lines()));
     eventually(|| exchange.stats().replay_finished).await;
+    exchange.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_replay_takes_so_many_names_and_no_more() {
+    let exchange = start(config(recorded(), Rate::Unlimited)).await;
+    let mut client = Client::connect(&exchange).await;
+    client.take(1).await;
+    let mut answered = [0, 0];
+    for half in 0..2 {
+        let names: Vec<String> = (0..30_000).map(|n| format!("{half}~{n}")).collect();
+        client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let frames = client.until("3").await;
+        for (answered, kind) in answered.iter_mut().zip(["16", "429"]) {
+            *answered += frames.iter().filter(|frame| type_of(frame) == kind).count();
+        }
+    }
+    assert_eq!(answered, [50_000, 1]);
     exchange.shutdown().await;
 }
 

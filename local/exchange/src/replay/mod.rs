@@ -6,6 +6,7 @@ mod reader;
 mod scan;
 
 pub(crate) use reader::Recording;
+pub(crate) use scan::MAX_SUBS;
 pub use scan::{ReplayError, ReplayScan, scan_replay};
 
 /// A line may be this long; the vendor's own frames are some hundred bytes.

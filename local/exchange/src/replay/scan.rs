@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::MAX_LINE_BYTES;
 use super::line::{self, Line};
 
-/// More subscriptions than this would not fit into one SubAdd message.
-const MAX_SUBS: usize = 50_000;
+/// More subscriptions than this would not fit into one SubAdd message. A socket takes no more either.
+pub(crate) const MAX_SUBS: usize = 50_000;
 
 /// Why a file can't be replayed.
 #[derive(Debug, thiserror::Error)]
