@@ -100,29 +100,25 @@ async fn every_cut_of_the_last_segment_keeps_its_whole_batches() {
 
 #[tokio::test]
 async fn damage_that_no_crash_explains_is_reported_with_the_file() {
-    let dir = tempfile::tempdir().unwrap();
-    filled(dir.path(), 100).await.shutdown().await.unwrap();
-    let first = dir.path().join("topics/t/0/00000000000000000000.log");
-    let mut bytes = fs::read(&first).unwrap();
-    bytes.truncate(bytes.len() / 2);
-    fs::write(&first, bytes).unwrap();
-    let refused = Broker::start(BrokerConfig::new(dir.path())).await.unwrap_err();
-    assert!(matches!(refused, BrokerError::Corrupt { .. }), "{refused}");
-    assert!(refused.to_string().contains("00000000000000000000.log"), "{refused}");
-}
-
-#[tokio::test]
-async fn a_closed_segment_with_a_batch_of_another_offset_is_reported() {
-    let dir = tempfile::tempdir().unwrap();
-    filled(dir.path(), 100).await.shutdown().await.unwrap();
-    let first = dir.path().join("topics/t/0/00000000000000000000.log");
-    let mut bytes = fs::read(&first).unwrap();
-    // The batch's offset lies outside its checksum.
-    bytes[..8].copy_from_slice(&i64::MAX.to_be_bytes());
-    fs::write(&first, bytes).unwrap();
-    let refused = Broker::start(BrokerConfig::new(dir.path())).await.unwrap_err();
-    assert!(matches!(refused, BrokerError::Corrupt { .. }), "{refused}");
-    assert!(refused.to_string().contains("00000000000000000000.log"), "{refused}");
+    let whole = tempfile::tempdir().unwrap();
+    filled(whole.path(), 100).await.shutdown().await.unwrap();
+    type Damage = fn(&mut Vec<u8>);
+    let cases: [(&str, Damage); 2] = [
+        ("a closed segment that is cut", |bytes| bytes.truncate(bytes.len() / 2)),
+        // A batch's offset lies outside its checksum.
+        ("a batch of another offset in it", |bytes| bytes[..8].copy_from_slice(&[0x7f; 8])),
+    ];
+    for (what, damage) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(whole.path(), dir.path());
+        let first = dir.path().join("topics/t/0/00000000000000000000.log");
+        let mut bytes = fs::read(&first).unwrap();
+        damage(&mut bytes);
+        fs::write(&first, bytes).unwrap();
+        let refused = Broker::start(BrokerConfig::new(dir.path())).await.unwrap_err();
+        assert!(matches!(refused, BrokerError::Corrupt { .. }), "{what}: {refused}");
+        assert!(refused.to_string().contains("00000000000000000000.log"), "{what}: {refused}");
+    }
 }
 
 #[tokio::test]

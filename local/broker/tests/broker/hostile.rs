@@ -86,12 +86,9 @@ async fn a_request_of_more_elements_than_anybody_needs_closes_its_connection() {
     let request = |topics: u32| {
         let mut body = BytesMut::new();
         body.put_slice(&[0, 0, 0xff, 0xff, 0, 0, 0, 0]);
-        let mut n = topics + 1;
-        while n >= 0x80 {
-            body.put_u8((n & 0x7f) as u8 | 0x80);
-            n >>= 7;
-        }
-        body.put_u8(n as u8);
+        // Their number plus one as a varint, at full length: three bytes.
+        let [low, middle, high] = [0, 7, 14].map(|at| ((topics + 1) >> at).to_le_bytes()[0] & 0x7f);
+        body.put_slice(&[low | 0x80, middle | 0x80, high]);
         (0..topics).for_each(|_| body.put_slice(&[1, 1, 0]));
         body.put_u8(0);
         frame(0, 9, &body)
