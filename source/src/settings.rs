@@ -44,12 +44,24 @@ pub struct Args {
     pub brokers: Vec<String>,
 
     /// Address of the vendor's streamer
-    #[arg(long, env = "CRYPTOCOMPARE_WS_URL", hide_env_values = true, default_value = "wss://streamer.cryptocompare.com/v2", value_parser = parse::ws_url, value_name = "URL")]
-    pub ws_url: Url,
+    #[arg(
+        long,
+        env = "CRYPTOCOMPARE_WS_URL",
+        hide_env_values = true,
+        default_value = "wss://streamer.cryptocompare.com/v2",
+        value_name = "URL"
+    )]
+    pub ws_url: String,
 
     /// Address of the vendor's REST API, without /data
-    #[arg(long, env = "CRYPTOCOMPARE_REST_URL", hide_env_values = true, default_value = "https://min-api.cryptocompare.com", value_parser = parse::rest_url, value_name = "URL")]
-    pub rest_url: Url,
+    #[arg(
+        long,
+        env = "CRYPTOCOMPARE_REST_URL",
+        hide_env_values = true,
+        default_value = "https://min-api.cryptocompare.com",
+        value_name = "URL"
+    )]
+    pub rest_url: String,
 
     /// Topic for everything received; it must exist
     #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, default_value = topic::RAW, value_parser = parse::topic, value_name = "TOPIC")]
@@ -176,12 +188,16 @@ impl Args {
     /// # Errors
     /// [`SourceError::Setting`], naming the setting; never with the key in it.
     pub fn check(self, api_key: Option<&str>) -> Result<Settings, SourceError> {
+        // Not by clap, which prints what it refuses: the vendor's own examples have the key in the URL.
+        let refuse = |name| move |problem| SourceError::Setting { name, problem };
         Ok(Settings {
+            ws_url: parse::ws_url(&self.ws_url)
+                .map_err(refuse("--ws-url (CRYPTOCOMPARE_WS_URL)"))?,
+            rest_url: parse::rest_url(&self.rest_url)
+                .map_err(refuse("--rest-url (CRYPTOCOMPARE_REST_URL)"))?,
             api_key: self.key(api_key)?,
             subs: self.all_subs()?,
             brokers: self.brokers,
-            ws_url: self.ws_url,
-            rest_url: self.rest_url,
             raw_topic: self.raw_topic,
             history: self.history.0,
             history_limit: self.history_limit,

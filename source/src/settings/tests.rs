@@ -41,11 +41,6 @@ fn wrong_values_are_refused_by_name_with_exit_code_2() {
         ["--brokers", "host:port"],
         ["--brokers", "http://host:9092"],
         ["--brokers", "host:0"],
-        ["--ws-url", "https://example.org"],
-        ["--ws-url", "streamer.example.org"],
-        ["--ws-url", "wss://streamer.example.org/v2?api_key=x"],
-        ["--rest-url", "wss://example.org"],
-        ["--rest-url", "https://user:pass@example.org"],
         ["--raw-topic", ""],
         ["--raw-topic", "a/b"],
         ["--subs", "BTC~USD"],
@@ -62,6 +57,22 @@ fn wrong_values_are_refused_by_name_with_exit_code_2() {
         let error = parse(&args).expect_err(&format!("{args:?}"));
         assert!(error.to_string().contains(args[0]), "{args:?}: {error}");
         assert_eq!(error.exit_code(), 2, "{args:?}");
+    }
+}
+
+#[test]
+fn wrong_addresses_are_refused_by_name_and_not_repeated() {
+    for args in [
+        ["--ws-url", "https://hunter2.example.org"],
+        ["--ws-url", "hunter2.example.org"],
+        ["--ws-url", "wss://streamer.example.org/v2?api_key=hunter2"],
+        ["--rest-url", "wss://hunter2.example.org"],
+        ["--rest-url", "https://user:hunter2@example.org"],
+    ] {
+        let error = check(&args).expect_err(&format!("{args:?}"));
+        assert_eq!(error.exit_code(), 2, "{args:?}");
+        let text = error.to_string();
+        assert!(text.starts_with(args[0]) && !text.contains("hunter2"), "{text}");
     }
 }
 
