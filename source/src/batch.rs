@@ -69,6 +69,11 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// Whether no record has a value.
+    pub fn is_blank(&self) -> bool {
+        self.entries.iter().all(|entry| entry.value == 0)
+    }
+
     /// When the first record came.
     pub fn opened(&self) -> Instant {
         self.opened

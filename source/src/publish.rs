@@ -94,7 +94,7 @@ impl Publisher {
                         backoff.reset();
                     }
                 }
-                Err(error) if is_too_large(&error) => {
+                Err(error) if is_too_large(&error) && can_shrink(&request) => {
                     for smaller in smaller(request, self.partition).into_iter().rev() {
                         requests.push_front(smaller);
                     }
@@ -143,6 +143,12 @@ fn is_too_large(error: &KafkaError) -> bool {
             ..
         }
     )
+}
+
+/// Whether [`smaller`] can still do something. A blank record that is refused all the same is waited
+/// for, until somebody raises the topic's limit.
+fn can_shrink(request: &[Batch]) -> bool {
+    request.len() > 1 || request.iter().any(|batch| batch.len() > 1 || !batch.is_blank())
 }
 
 /// The same records in requests that are smaller, in the same order; a single record loses its
@@ -240,8 +246,10 @@ mod tests {
                 .map(|r| r.value.map_or(0, |value| value.len()))
                 .sum();
             if values == 0 {
+                assert!(!can_shrink(&request) || request.len() > 1, "there is an end to it");
                 blanked += request.iter().map(Batch::len).sum::<usize>();
             } else {
+                assert!(can_shrink(&request));
                 smaller(request, 0).into_iter().rev().for_each(|r| requests.push_front(r));
             }
         }
