@@ -41,7 +41,7 @@ fn source(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceErr
         .enable_all()
         .build()
         .map_err(internal)?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signal = signal(kind).map_err(internal)?;
@@ -56,7 +56,10 @@ fn source(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceErr
             stop_with_stdin(shutdown.clone());
         }
         run(settings, shutdown).await.map(drop)
-    })
+    });
+    // Not waiting for a name lookup, which can't be cancelled and may take half a minute.
+    runtime.shutdown_background();
+    result
 }
 
 /// A thread and not a task: reading stdin can't be cancelled, and must not hold up the end.
