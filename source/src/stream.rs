@@ -178,13 +178,19 @@ impl Stream {
                 self.counters.bytes.add(bytes);
                 self.outbox.send(&mut inbox.burst).await?;
             }
+            let mut end = None;
             for (control, frame) in inbox.controls.drain(..) {
                 for action in session.on_control(control, &frame) {
-                    if let Some(end) = act(action, &mut socket).await? {
-                        close(&mut socket).await;
-                        return Ok(end);
+                    // All of them: behind a welcome that can't be answered any more there may be the
+                    // refusal that closed the socket, and what follows depends on that.
+                    if end.is_none() || !matches!(action, Action::Send(_)) {
+                        end = act(action, &mut socket).await?.or(end);
                     }
                 }
+            }
+            if let Some(end) = end {
+                close(&mut socket).await;
+                return Ok(end);
             }
             match received {
                 Ok(Received::Frames) => {}

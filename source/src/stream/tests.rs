@@ -130,6 +130,20 @@ async fn a_refused_key_ends_the_stream_at_once_and_for_good() {
 }
 
 #[tokio::test]
+async fn a_refusal_counts_also_behind_a_welcome_on_a_socket_that_is_closed() {
+    let streamer = Streamer::bind().await;
+    let source = start(&streamer.url, rules(), key(), 1 << 20);
+    let mut socket = streamer.accept().await.unwrap();
+    let refusal = r#"{"TYPE":"401","MESSAGE":"UNAUTHORIZED"}"#;
+    for message in [Message::text(WELCOME), Message::text(refusal), Message::Close(None)] {
+        socket.feed(message).await.unwrap();
+    }
+    socket.flush().await.unwrap(); // all three at once
+    let error = in_time(source.task).await.unwrap().unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+}
+
+#[tokio::test]
 async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() {
     let streamer = Streamer::bind().await;
     let rules = Rules { silence: Duration::from_millis(300), ..rules() };
