@@ -25,8 +25,15 @@ fn main() -> ExitCode {
     let settings = Settings::parse(); // exits with 2 and names the setting
     // rskafka logs each retry, and sqlx each slow statement: here a failure is logged once, where it
     // is handled.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,rskafka=off,sqlx=off"));
+    let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let filter = match EnvFilter::try_new(wanted.as_deref().unwrap_or("info,rskafka=off,sqlx=off"))
+    {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("tickpanda-sink: RUST_LOG: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let stderr = std::io::stderr;
     let colours = stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr).init();
@@ -42,8 +49,13 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn start(settings: Settings) -> Result<Summary, SinkError> {
-    let stop = stop::token(settings.stop_on_stdin_close)?;
-    run(settings, stop).await
+fn start(settings: Settings) -> Result<Summary, SinkError> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(async {
+        let stop = stop::token(settings.stop_on_stdin_close)?;
+        run(settings, stop).await
+    });
+    // Not waiting for a name lookup, which can't be cancelled and may take half a minute.
+    runtime.shutdown_background();
+    result
 }
