@@ -101,6 +101,7 @@ impl Settings {
 }
 
 fn broker(text: &str) -> Result<String, String> {
+    let text = text.trim();
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     match port.map(u16::from_str) {
         Some(Ok(1..)) => Ok(text.to_owned()),
@@ -155,6 +156,12 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"), "{error}");
             assert_eq!(error.exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn brokers_may_be_listed_with_spaces() {
+        let settings = parse(&["--brokers", "a:1, b:2"]).unwrap();
+        assert_eq!(settings.brokers, ["a:1", "b:2"]);
     }
 
     #[test]
