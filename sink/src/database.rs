@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
@@ -94,7 +95,9 @@ impl Database {
                     }
                     Err(error) => error,
                 },
-                Err(SinkError::Migrate(sqlx::migrate::MigrateError::Execute(error))) => error,
+                Err(SinkError::Migrate(
+                    MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
+                )) => error,
                 Err(other) => return Err(other),
             };
             self.pause("prepare the tables", error, attempt).await?;

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use sqlx::migrate::MigrateError;
+
 /// Why the sink ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -26,7 +28,7 @@ pub enum SinkError {
     },
     /// The schema could not be brought up to date.
     #[error("the database's tables could not be brought up to date: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
     /// A task of the sink panicked: a bug, and its message is on stderr.
     #[error("a task of the sink ended by a panic: {0}")]
     Panic(String),
@@ -40,9 +42,9 @@ impl SinkError {
     pub fn is_transient(&self) -> bool {
         match self {
             SinkError::Database { source, .. } => class(source) == Class::Transient,
-            SinkError::Migrate(sqlx::migrate::MigrateError::Execute(source)) => {
-                class(source) == Class::Transient
-            }
+            SinkError::Migrate(
+                MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _),
+            ) => class(source) == Class::Transient,
             _ => false,
         }
     }
@@ -136,5 +138,7 @@ mod tests {
             assert_eq!(class_of_state(state), expected, "{state}");
         }
         assert_eq!(class(&sqlx::Error::PoolTimedOut), Class::Transient);
+        let lost = MigrateError::ExecuteMigration(sqlx::Error::WorkerCrashed, 1);
+        assert!(SinkError::Migrate(lost).is_transient(), "a connection lost in a migration");
     }
 }
