@@ -60,12 +60,13 @@ impl<L: Log> Pump<L> {
             };
             let fetch = async {
                 tokio::select! {
-                    next = next(&mut self.log, &self.broker, from) => next,
-                    () = stop.cancelled() => Next::Stop,
+                    next = next(&mut self.log, &self.broker, from) => Ok(next),
+                    () = stop.cancelled() => Ok(Next::Stop),
                 }
             };
-            let (written, fetched) = tokio::join!(write, fetch);
-            match written? {
+            // An error of the writer ends the pump also while the broker is away.
+            let (written, fetched) = tokio::try_join!(write, fetch)?;
+            match written {
                 Some(Outcome::Fenced) => {
                     let place = self.writer.place();
                     warn!(

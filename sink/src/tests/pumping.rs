@@ -17,6 +17,8 @@ struct Memory {
     records: Vec<Record>,
     start: i64,
     failures: u32,
+    /// From this offset on the broker does not answer.
+    away_from: Option<i64>,
 }
 
 impl Memory {
@@ -33,6 +35,9 @@ impl Log for MemoryLog {
         let mut memory = self.0.lock().unwrap();
         if memory.failures > 0 {
             memory.failures -= 1;
+            return Err(FetchError::Away("away".to_owned()));
+        }
+        if memory.away_from.is_some_and(|away| from >= away) {
             return Err(FetchError::Away("away".to_owned()));
         }
         let end = memory.end();
@@ -103,6 +108,23 @@ async fn a_hole_that_retention_made_is_jumped_and_leaves_a_row_in_gaps() {
     let gap = "SELECT count(*) FROM gaps WHERE kind = 'offsets' AND topic = 't' AND partition = 0
                AND first_offset = 100 AND last_offset = 399 AND missing = 300 AND state = 'unrepairable'";
     assert_eq!(bench.count(gap).await, 1);
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_ours_ends_the_pump_also_while_the_broker_is_away() {
+    let bench = bench().await;
+    sqlx::query("ALTER TABLE ticks RENAME TO other").execute(&bench.pool).await.unwrap();
+    let records = (0..10).map(|n| tick(n, n)).collect();
+    let memory = Memory { records, away_from: Some(10), ..Memory::default() };
+    let pump = Pump {
+        log: MemoryLog(Arc::new(Mutex::new(memory))),
+        writer: bench.writer(Feed::Ticks),
+        broker: Arc::new(Outage::new("the broker".to_owned())),
+        stats: Arc::new(Stats::default()),
+        stop: CancellationToken::new(),
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), pump.run()).await;
+    assert!(!ended.expect("it ends").unwrap_err().is_transient());
 }
 
 #[tokio::test]
