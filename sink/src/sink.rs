@@ -1,6 +1,7 @@
 //! The whole sink: finds the topics' partitions and keeps a pump for each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,9 +94,14 @@ impl Sink {
             (self.settings.dead_letter_topic.as_str(), Feed::DeadLetters),
             (self.settings.gap_topic.as_str(), Feed::Gaps),
         ];
-        let mut running = BTreeSet::new();
+        let mut running = BTreeMap::<&str, Running>::new();
         let mut missing = BTreeSet::new();
         loop {
+            // Each time: behind the same address there may be another cluster now.
+            let id = self.retry(|| async {
+                cluster.kafka.cluster().await.map_err(|error| error.to_string())
+            });
+            let id = id.await.id.or_else(|| cluster.id.clone());
             for (topic, feed) in topics {
                 let found = self.retry(|| async {
                     cluster.kafka.topic(topic).await.map_err(|error| error.to_string())
@@ -110,12 +116,15 @@ impl Sink {
                     }
                     continue;
                 };
-                for partition in 0..found.partitions {
-                    if running.insert((topic, partition)) {
-                        let key = cluster_key(cluster.id.as_deref(), found.id);
-                        let place = Place { cluster: key, topic: topic.to_owned(), partition };
-                        pumps.spawn(self.pump(&cluster, place, feed).run());
-                    }
+                let key = cluster_key(id.as_deref(), found.id);
+                let known = running.entry(topic).or_insert_with(|| Running::new(&key, &self.stop));
+                if known.key != key {
+                    warn!(topic, "the topic was made anew: reading it from its beginning");
+                }
+                for partition in known.note(&key, found.partitions, &self.stop) {
+                    let cluster_key = key.clone();
+                    let place = Place { cluster: cluster_key, topic: topic.to_owned(), partition };
+                    pumps.spawn(self.pump(&cluster, place, feed, known.stop.clone()));
                 }
             }
             tokio::select! {
@@ -125,8 +134,16 @@ impl Sink {
         }
     }
 
-    fn pump(&self, cluster: &Cluster, place: Place, feed: Feed) -> Pump<KafkaLog> {
-        Pump {
+    /// The work on one partition, until `stop`.
+    fn pump(
+        &self,
+        cluster: &Cluster,
+        place: Place,
+        feed: Feed,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<(), SinkError>> + use<> {
+        let (stats, gone) = (Arc::clone(&self.stats), place.clone());
+        let pump = Pump {
             log: KafkaLog::new(
                 Arc::clone(&cluster.client),
                 cluster.kafka.clone(),
@@ -137,7 +154,12 @@ impl Sink {
             writer: Writer::new(self.database.clone(), place, feed, Arc::clone(&self.stats)),
             broker: Arc::clone(&self.broker),
             stats: Arc::clone(&self.stats),
-            stop: self.stop.clone(),
+            stop,
+        };
+        async move {
+            let ended = pump.run().await;
+            stats.gone(&gone);
+            ended
         }
     }
 
@@ -182,11 +204,59 @@ impl Sink {
     }
 }
 
+/// The pumps of one topic.
+struct Running {
+    /// The topic's [`cluster_key`]: another one is another topic, whatever its name.
+    key: String,
+    /// Partitions that have a pump.
+    partitions: i32,
+    stop: CancellationToken,
+}
+
+impl Running {
+    fn new(key: &str, stop: &CancellationToken) -> Self {
+        Running { key: key.to_owned(), partitions: 0, stop: stop.child_token() }
+    }
+
+    /// Takes note of the topic as it is now, and returns the partitions that want a pump. Where it is
+    /// another topic than before, the pumps of that one are stopped: they would read it from offsets
+    /// that are not its own.
+    fn note(&mut self, key: &str, partitions: i32, stop: &CancellationToken) -> Range<i32> {
+        if self.key != key {
+            self.stop.cancel();
+            *self = Running::new(key, stop);
+        }
+        let first = self.partitions;
+        self.partitions = first.max(partitions);
+        first..self.partitions
+    }
+}
+
 /// A pump's end: its own error, or the panic that took it down.
 fn flatten(ended: Result<Result<(), SinkError>, tokio::task::JoinError>) -> Result<(), SinkError> {
     match ended {
         Ok(result) => result,
         Err(error) if error.is_cancelled() => Ok(()),
         Err(error) => Err(SinkError::Panic(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_was_made_anew_gets_new_pumps_and_the_old_ones_stop() {
+        let all = CancellationToken::new();
+        let mut topic = Running::new("c/1", &all);
+        assert_eq!(topic.note("c/1", 3, &all), 0..3);
+        assert!(topic.note("c/1", 3, &all).is_empty());
+        assert_eq!(topic.note("c/1", 5, &all), 3..5, "partitions that were added");
+        let old = topic.stop.clone();
+        assert!(!old.is_cancelled());
+        assert_eq!(topic.note("c/2", 4, &all), 0..4);
+        assert!(old.is_cancelled() && !topic.stop.is_cancelled());
+        all.cancel();
+        assert!(topic.stop.is_cancelled(), "the whole sink stops");
     }
 }

@@ -73,6 +73,11 @@ impl Stats {
         }
     }
 
+    /// The partition is no longer read.
+    pub(crate) fn gone(&self, place: &Place) {
+        lock(&self.lags).remove(place);
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         *lock(&self.summary)
     }
