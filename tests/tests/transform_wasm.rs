@@ -200,6 +200,11 @@ fn no_history_of_sizes_makes_a_record_trap() {
             let body = good.as_deref().unwrap_or(&whole[..size]);
             in_wasm(&mut vm, RECEIVED, &rest(body));
         }
+        // At last, and with its buffers as they then are, the largest record with many headers.
+        let names: Vec<String> = (0..1000).map(|n| format!("h{n}")).collect();
+        let mut record = rest(&whole[..LARGEST - 10_000]);
+        record.headers.extend(names.iter().map(|name| (name.as_bytes(), None)));
+        assert_eq!(in_wasm(&mut vm, RECEIVED, &record).len(), 1);
     }
 }
 

@@ -16,8 +16,9 @@
 
 use redpanda_transform_sdk::{BorrowedHeader, BorrowedRecord, RecordWriter, WriteOptions};
 
-/// Largest record, its key, value and headers together, that is promised to fit into the broker's
-/// default memory: the raw topic should take none larger. In bytes.
+/// Largest record in bytes, its key, value and up to 1,000 headers together, that is promised to
+/// fit into the broker's default memory. The raw topic should take none larger. The promise is
+/// kept in `tests/tests/transform_wasm.rs`.
 const LARGEST: usize = 512 * 1024;
 /// A dead letter is its record and three headers.
 const OUTPUT: usize = LARGEST + 32 * 1024;

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The broker repeats a record at which the module traps or fails, forever. So nothing here panics,
-//! nothing allocates as an input demands, and no record is an error: the only error is the sink's
-//! refusal of a write, which a retry repairs. There is no state (buffers aside), no clock and no
+//! nothing but a dead letter's list of headers allocates as an input demands, and no record is an
+//! error: the only error is the sink's refusal of a write, which a retry repairs. There is no state (buffers aside), no clock and no
 //! randomness: the same record gives the same bytes wherever and however often it is normalized,
 //! which is how the books are balanced.
 //!
