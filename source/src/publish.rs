@@ -22,8 +22,9 @@ use crate::broker::{Broker, in_words};
 use crate::counters::Counters;
 use crate::outbox::Lane;
 
-/// Bytes in one request, unless a single batch is larger: half of Kafka's default message limit.
-const MAX_REQUEST: usize = 512 * 1024;
+/// Bytes in one request, unless a single batch is larger: well below the raw topic's limit of 512 KiB
+/// (`rpk/topics.conf`), so that a request is never refused and sent again in halves.
+const MAX_REQUEST: usize = 384 * 1024;
 /// rskafka has no limit of its own; a broker that has not answered by then gets a new connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY: Bounds = Bounds { floor: Duration::from_millis(100), ceiling: Duration::from_secs(2) };
