@@ -1,8 +1,10 @@
 # syntax=docker/dockerfile:1
 # One file for every image of docker-compose.yml: `target` chooses which.
 ARG REDPANDA_VERSION=v26.1.12
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
+# The toolchain file first: it chooses the toolchain that gets the target.
+COPY rust-toolchain.toml .
 RUN rustup target add wasm32-wasip1
 COPY . .
 # The caches keep dependencies between builds; what is needed is copied out of them.

@@ -31,7 +31,7 @@ while read -r topic count settings; do
   options=(--partitions "$count")
   [ -z "${TICKPANDA_REPLICAS:-}" ] || options+=(--replicas "$TICKPANDA_REPLICAS")
   for setting in $settings; do options+=(--topic-config "$setting"); done
-  rpk topic create "$topic" "${options[@]}"
+  rpk topic create "$topic" "${options[@]}" </dev/null   # the loop reads standard input
 done <"$here/topics.conf"
 
 # 2. The module. `rpk transform build` works in the folder that holds transform.yaml.

@@ -22,7 +22,6 @@
 //! | [`error`] | [`SinkError`], and what each SQLSTATE asks for |
 //! | `micros` | a moment as PostgreSQL stores it |
 //! | `stats` | counters and the line in the log |
-//! | [`stop`] | signals |
 //!
 //! **Must never** write rows and their offset in different transactions. Because they are in one,
 //! *records on a topic = rows + duplicates + refused* holds whenever the sink is not behind.
@@ -43,7 +42,6 @@ pub mod schema;
 pub mod settings;
 mod sink;
 mod stats;
-pub mod stop;
 mod ticks;
 mod writer;
 

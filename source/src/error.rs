@@ -60,6 +60,12 @@ pub enum SourceError {
     Internal(String),
 }
 
+impl From<tickpanda_program::BadSetting> for SourceError {
+    fn from(bad: tickpanda_program::BadSetting) -> Self {
+        Self::Setting { name: bad.name, problem: bad.problem }
+    }
+}
+
 impl SourceError {
     /// Whether the same source with the same settings may well succeed a little later.
     pub fn is_transient(&self) -> bool {

@@ -22,8 +22,9 @@ fn rooms_know_only_what_they_may() {
         ("model", &[][..]),
         ("transform", &["tickpanda-model"]),
         ("kafka", &[]),
-        ("source", &["tickpanda-model", "tickpanda-kafka"]),
-        ("sink", &["tickpanda-model", "tickpanda-kafka"]),
+        ("program", &[]),
+        ("source", &["tickpanda-model", "tickpanda-kafka", "tickpanda-program"]),
+        ("sink", &["tickpanda-model", "tickpanda-kafka", "tickpanda-program"]),
         ("local/host", &[]),
         ("local/broker", &["tickpanda-host"]),
     ] {

@@ -11,10 +11,11 @@ const WASM_NAME: &str = "tickpanda-transform.wasm";
 /// Where the built transform lies, for the demo and the tests.
 pub(crate) const WASM_VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
 
-/// A cargo that runs at the top of the workspace.
+/// A cargo that runs at the top of the workspace, and builds where [`target_directory`] says,
+/// whatever folder it is sent to.
 pub(crate) fn cargo() -> Result<Command> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()?);
+    cargo.current_dir(root()?).env("CARGO_TARGET_DIR", target_directory()?);
     Ok(cargo)
 }
 

@@ -7,13 +7,13 @@
 use std::process::ExitCode;
 
 use tickpanda_database::{DatabaseError, Server, ServerConfig, Source};
-use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let level =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    if let Err(error) = tickpanda_program::log("info") {
+        eprintln!("tickpanda-database: {error}");
+        return ExitCode::from(2);
+    }
     match serve().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -25,16 +25,12 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), DatabaseError> {
     let listening = |source| DatabaseError::Io { doing: "listen for signals".into(), source };
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
+    let stop = tickpanda_program::stop_token(false).map_err(listening)?;
     let data_dir = std::env::args_os().nth(1).map(Into::into);
     let server =
         Server::start(ServerConfig { source: Source::from_env()?, data_dir, durable: true })
             .await?;
     println!("{}\n{}\n{}", server.kind(), server.url(), server.socket_url());
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    stop.cancelled().await;
     server.stop().await
 }

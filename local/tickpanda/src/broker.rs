@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tickpanda_broker::{Broker, BrokerConfig};
 
-use crate::{shutdown, topics};
+use crate::topics;
 
 /// Run the local Kafka-protocol broker, with tickpanda's topics and, where a module is given, its
 /// transform.
@@ -43,7 +43,7 @@ pub struct BrokerSettings {
 }
 
 pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
-    let signals = shutdown::signals()?;
+    let stop = tickpanda_program::stop_token(settings.stop_on_stdin_close)?;
     let mut config = BrokerConfig {
         listen: settings.listen,
         allow_remote: settings.allow_remote,
@@ -59,10 +59,7 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
     if let Some(wasm) = settings.wasm {
         topics::deploy(&broker, &wasm).await?;
     }
-    tokio::select! {
-        () = signals => {}
-        () = shutdown::stdin_closed(settings.stop_on_stdin_close) => {}
-    }
+    stop.cancelled().await;
     broker.shutdown().await?;
     Ok(())
 }

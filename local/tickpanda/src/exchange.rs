@@ -8,12 +8,11 @@ use anyhow::Result;
 use clap::Args;
 use tickpanda_exchange::{Exchange, ExchangeConfig, Feed, Pair, Rate, scan_replay};
 
-use crate::shutdown;
-
 /// Run the fake CryptoCompare: WebSocket v2 and REST on one port.
 ///
 /// Prints one line to standard output once it listens: the WebSocket URL and the REST base URL.
-#[derive(Args, Debug)]
+// No Debug: it would show the key.
+#[derive(Args)]
 pub struct ExchangeSettings {
     /// Where it listens; the default takes connections from this machine only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -49,7 +48,7 @@ pub struct ExchangeSettings {
 const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 pub(crate) async fn run(settings: ExchangeSettings) -> Result<()> {
-    let signals = shutdown::signals()?;
+    let stop = tickpanda_program::stop_token(settings.stop_on_stdin_close)?;
     let rate = settings.rate.map(Rate::PerSecond);
     let (feed, rate) = match settings.replay {
         Some(file) => {
@@ -65,10 +64,7 @@ pub(crate) async fn run(settings: ExchangeSettings) -> Result<()> {
         ExchangeConfig { listen: settings.listen, rate, ..ExchangeConfig::new(settings.key, feed) };
     let exchange = Exchange::start(config).await?;
     println!("{} {}", exchange.ws_url(), exchange.rest_url());
-    tokio::select! {
-        () = signals => {}
-        () = shutdown::stdin_closed(settings.stop_on_stdin_close) => {}
-    }
+    stop.cancelled().await;
     exchange.shutdown().await;
     Ok(())
 }

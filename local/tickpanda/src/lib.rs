@@ -14,5 +14,4 @@ pub mod cli;
 pub mod demo;
 pub mod exchange;
 pub mod make_trades;
-mod shutdown;
 mod topics;

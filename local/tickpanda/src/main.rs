@@ -2,19 +2,19 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
-use tickpanda::cli::Cli;
+use tickpanda::cli::{self, Cli};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    // A missing .env is normal; a broken one must not be silently ignored.
-    if let Err(error) = dotenvy::dotenv()
-        && !error.not_found()
-    {
-        eprintln!("tickpanda: cannot read .env: {error}");
+fn main() -> ExitCode {
+    // Before there is a second thread, and before anything reads the environment.
+    if let Err(error) = tickpanda_program::dotenv() {
+        eprintln!("tickpanda: {error}");
         return ExitCode::from(2);
     }
-    match tickpanda::cli::run(Cli::parse()).await {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start");
+    match runtime.and_then(|runtime| runtime.block_on(cli::run(cli))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("tickpanda: {error:#}");

@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -74,7 +74,10 @@ impl Child {
     }
 
     /// Asks the child to end (SIGTERM), and kills it where it has not after `deadline`.
-    pub(crate) async fn stop(mut self, deadline: Duration) -> Result<ExitStatus> {
+    ///
+    /// # Errors
+    /// Where it did not end as asked: a source that gave frames up says so by its exit code.
+    pub(crate) async fn stop(mut self, deadline: Duration) -> Result<()> {
         if let Some(pid) = self.pid() {
             // An error means that it is gone already, which `wait` tells us too.
             let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -89,7 +92,11 @@ impl Child {
         };
         // The rest of its log; the pipe ends with the child.
         let _late = timeout(Duration::from_secs(1), &mut self.copier).await;
-        status.with_context(|| format!("cannot wait for {}", self.name))
+        let status = status.with_context(|| format!("cannot wait for {}", self.name))?;
+        if !status.success() {
+            bail!("{} ended with {status}; its log is {}", self.name, self.log.display());
+        }
+        Ok(())
     }
 
     /// Its name and the most memory it ever had resident, in bytes.

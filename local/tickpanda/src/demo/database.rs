@@ -46,25 +46,30 @@ pub(crate) async fn obtain(dir: &Path) -> Result<(Server, Database)> {
     Ok((server, database))
 }
 
-/// The URL for people: without a password.
-pub(crate) fn shown(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, rest)), Some((_, place))) => {
-            let user = rest.split(['@', ':']).next().unwrap_or_default();
-            format!("{scheme}://{user}@{place}")
-        }
-        _ => "(a database URL)".to_owned(),
-    }
+/// Which database it is, for people and for comparing: without user and password.
+pub(crate) fn place(url: &str) -> Result<String> {
+    let options = options(url)?;
+    let database = options.get_database().unwrap_or("(the user's)");
+    Ok(format!("{}:{}/{database}", options.get_host(), options.get_port()))
+}
+
+/// Parsed apart from connecting, so that an error about the URL never shows the password in it.
+fn options(url: &str) -> Result<PgConnectOptions> {
+    url.parse()
+        .ok()
+        .context("DATABASE_URL is not a PostgreSQL URL like postgres://user@host/database")
+}
+
+/// What somebody else's database held before our first run, kept in the data directory.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Baseline {
+    place: String,
+    rows: Rows,
 }
 
 /// A small pool: the demo only looks.
 pub(crate) async fn connect(url: &str) -> Result<PgPool> {
-    // Parsed apart, so that an error about the URL never shows the password in it.
-    let options: PgConnectOptions = url
-        .parse()
-        .ok()
-        .context("DATABASE_URL is not a PostgreSQL URL like postgres://user@host/database")?;
-    let options = options.application_name("tickpanda-demo");
+    let options = options(url)?.application_name("tickpanda-demo");
     let pool = PgPoolOptions::new().max_connections(2).connect_with(options).await;
     pool.context("cannot connect to the database")
 }
@@ -106,20 +111,29 @@ async fn refuse_foreign(pool: &PgPool, ours: &[String]) -> Result<()> {
 /// before the first run on this data directory.
 pub(crate) async fn admit(
     pool: &PgPool,
+    place: &str,
     clusters: &[String],
     into_existing: bool,
     baseline: &Path,
 ) -> Result<Rows> {
-    if let Ok(saved) = std::fs::read(baseline) {
-        return serde_json::from_slice(&saved)
-            .with_context(|| format!("{} is damaged", baseline.display()));
-    }
     if !into_existing {
         refuse_foreign(pool, clusters).await?;
         return Ok(Rows::default());
     }
+    if let Ok(saved) = std::fs::read(baseline) {
+        let saved: Baseline = serde_json::from_slice(&saved)
+            .with_context(|| format!("{} is damaged", baseline.display()))?;
+        if saved.place != place {
+            bail!(
+                "this data directory was used with the database {}, not with {place}: use that one, or another --data-dir",
+                saved.place
+            );
+        }
+        return Ok(saved.rows);
+    }
     let before = rows(pool).await?;
-    std::fs::write(baseline, serde_json::to_vec(&before)?)
+    let saved = Baseline { place: place.to_owned(), rows: before };
+    std::fs::write(baseline, serde_json::to_vec(&saved)?)
         .with_context(|| format!("cannot write {}", baseline.display()))?;
     Ok(before)
 }
@@ -136,6 +150,7 @@ pub(crate) async fn written(pool: &PgPool, clusters: &[String]) -> Result<Writte
         if !topic::OUTPUTS.contains(&total.topic.as_str()) {
             continue;
         }
+        // The demo's topics keep all of their records, so an offset counts what lies before it.
         let records = u64::try_from(total.next_offset)?;
         let (duplicates, refused) =
             (u64::try_from(total.duplicates)?, u64::try_from(total.refused)?);

@@ -34,8 +34,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio_util::sync::CancellationToken;
 
-use crate::shutdown;
 use settings::DemoSettings;
 use sums::Sums;
 
@@ -69,36 +69,44 @@ impl DataDir {
 /// # Errors
 /// Where a part could not be started, ended too early, or did not drain.
 pub async fn run(settings: DemoSettings) -> Result<bool> {
-    let interrupted = shutdown::signals()?;
-    tokio::pin!(interrupted);
+    let stop = tickpanda_program::stop_token(false)?;
+    tokio::spawn(leave_on_second_signal(stop.clone()));
     let feed = feed::Feed::choose(&settings).await?;
     let dir = DataDir::open(settings.data_dir.clone())?;
-    let mut pipeline = tokio::select! {
-        started = pipeline::Pipeline::start(&settings, &feed, dir.path()) => started?,
-        () = &mut interrupted => return Ok(false),
-    };
-    let watched = pipeline.watch(settings.run_for, &feed, interrupted).await;
-    let impatient = shutdown::signals()?;
-    tokio::spawn(async move {
-        impatient.await;
-        eprintln!("tickpanda: interrupted again: stopped without draining");
-        std::process::exit(130); // everything that we started sees us go, and stops
-    });
+    // Not cut short by one Ctrl-C: what has been started must be stopped in order.
+    let mut pipeline = pipeline::Pipeline::start(&settings, &feed, dir.path()).await?;
+    let watched = pipeline.watch(settings.run_for, &feed, &stop).await;
     // Even where a part failed: what the others hold is drained, and the sums are told.
     let drained = pipeline.drain().await;
     let sums = pipeline.sums().await;
-    pipeline.stop().await?;
-    let sums = sums?;
-    println!("\n{sums}");
-    if let Some(file) = &settings.json {
-        write_json(file, &sums)?;
+    let stopped = pipeline.stop().await;
+    let balanced = match &sums {
+        Ok(sums) => report(sums, settings.json.as_deref())?,
+        Err(_) => false,
+    };
+    // The first thing that went wrong explains the others.
+    watched.and(drained).and(sums.map(drop)).and(stopped)?;
+    Ok(balanced)
+}
+
+/// Whoever interrupts once wants the data drained; whoever does it twice wants to leave.
+async fn leave_on_second_signal(first: CancellationToken) {
+    first.cancelled().await;
+    if let Ok(second) = tickpanda_program::stop_token(false) {
+        second.cancelled().await;
+        eprintln!("tickpanda: interrupted again: stopped without draining");
+        std::process::exit(130); // everything that we started sees us go, and stops
     }
+}
+
+/// Prints the sums and writes them down; true where they balance.
+fn report(sums: &Sums, json: Option<&std::path::Path>) -> Result<bool> {
+    println!("\n{sums}");
     for fault in sums.faults() {
         println!("FAULT: {fault}");
     }
-    watched?;
-    drained?;
     println!("{}", if sums.balanced { "the sums balance" } else { "the sums do NOT balance" });
+    json.map_or(Ok(()), |file| write_json(file, sums))?;
     Ok(sums.balanced)
 }
 

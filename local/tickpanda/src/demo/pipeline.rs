@@ -2,15 +2,15 @@
 //! leaves them.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sqlx::PgPool;
-use tickpanda_broker::{Broker, BrokerConfig};
-use tickpanda_database::Server;
+use tickpanda_broker::{Broker, BrokerConfig, BrokerError};
+use tickpanda_database::{Kind, Server};
 use tickpanda_kafka::{Client, ClientConfig};
 use tickpanda_model::topic;
 use tickpanda_source::ledger;
@@ -61,11 +61,17 @@ impl Pipeline {
         let client = Client::connect(&addresses, ClientConfig::default()).await?;
         let clusters = cluster_keys(&client).await?;
         let baseline = dir.join("baseline.json");
-        let baseline = database::admit(&pool, &clusters, settings.into_existing, &baseline).await?;
+        let place = database::place(&database.url)?;
+        let baseline =
+            database::admit(&pool, &place, &clusters, settings.into_existing, &baseline).await?;
         topics::deploy(&broker, &settings.wasm).await?;
 
         println!("broker    {}   (kcat -b {} -L)", broker.addr(), broker.addr());
-        println!("database  {}   {}", server.kind(), database::shown(&database.url));
+        let shown = match server.kind() {
+            Kind::Given => place,
+            _ => format!("psql postgres://postgres@{place}"),
+        };
+        println!("database  {}   ({shown})", server.kind());
         println!("logs      {}", logs.display());
 
         let raw_before = total(&broker, topic::RAW);
@@ -176,13 +182,11 @@ impl Pipeline {
     /// Stops the source, having flushed what it holds.
     pub(super) async fn stop_source(&mut self) -> Result<()> {
         self.note_memory();
-        if let Some(source) = self.source.take() {
-            source.stop(STOP_DEADLINE).await?;
+        let mut stopped = Ok(());
+        for child in [self.source.take(), self.exchange.take()].into_iter().flatten() {
+            stopped = stopped.and(child.stop(STOP_DEADLINE).await);
         }
-        if let Some(exchange) = self.exchange.take() {
-            exchange.stop(STOP_DEADLINE).await?;
-        }
-        Ok(())
+        stopped
     }
 
     pub(super) async fn stop_sink(&mut self) -> Result<()> {
@@ -232,18 +236,18 @@ impl Pipeline {
 
     /// Stops what is left: broker and database.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        self.stop_source().await?;
-        self.stop_sink().await?;
+        let children = self.stop_source().await.and(self.stop_sink().await);
         let peaks = self.peaks.iter().map(|(name, peak)| format!("{name} {} MB", peak / 1_000_000));
-        println!("\npeak memory    {}", peaks.collect::<Vec<_>>().join(", "));
+        println!("peak memory    {}", peaks.collect::<Vec<_>>().join(", "));
         self.pool.close().await;
-        self.broker.shutdown().await.context("the broker did not stop")?;
-        self.server.stop().await.context("the database did not stop")
+        let broker = self.broker.shutdown().await.context("the broker did not stop");
+        let server = self.server.stop().await.context("the database did not stop");
+        children.and(broker).and(server)
     }
 
     /// Raw records of this run.
     pub(super) fn frames(&self) -> u64 {
-        total(&self.broker, topic::RAW) - self.raw_before
+        total(&self.broker, topic::RAW).saturating_sub(self.raw_before)
     }
 }
 
@@ -272,13 +276,17 @@ pub(super) fn total(broker: &Broker, topic: &str) -> u64 {
 
 /// Listens where asked; by default where Kafka clients expect it, if that is free.
 async fn start_broker(settings: &DemoSettings, dir: &Path) -> Result<Broker> {
+    let start =
+        |listen| Broker::start(BrokerConfig { listen, ..BrokerConfig::new(dir.join("broker")) });
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listen = settings.kafka_listen.unwrap_or_else(|| {
-        let free = TcpListener::bind(loopback(9092)).is_ok();
-        loopback(if free { 9092 } else { 0 })
-    });
-    let config = BrokerConfig { listen, ..BrokerConfig::new(dir.join("broker")) };
-    Broker::start(config).await.context("cannot start the broker")
+    let started = match settings.kafka_listen {
+        Some(listen) => start(listen).await,
+        None => match start(loopback(9092)).await {
+            Err(BrokerError::Bind { .. }) => start(loopback(0)).await,
+            started => started,
+        },
+    };
+    started.context("cannot start the broker")
 }
 
 /// How often progress is looked at.

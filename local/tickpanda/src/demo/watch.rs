@@ -1,12 +1,12 @@
 //! How far each part has come: the line a second, and the drain at the end.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tickpanda_broker::Broker;
 use tickpanda_model::topic;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::STALL;
 use super::database;
@@ -50,7 +50,7 @@ impl Pipeline {
         &mut self,
         run_for: Option<Duration>,
         feed: &Feed,
-        mut interrupted: Pin<&mut impl Future<Output = ()>>,
+        stop: &CancellationToken,
     ) -> Result<()> {
         let symbols = feed.symbols();
         let started = Instant::now();
@@ -61,7 +61,7 @@ impl Pipeline {
         lines.tick().await;
         loop {
             tokio::select! {
-                () = &mut interrupted => return Ok(()),
+                () = stop.cancelled() => return Ok(()),
                 () = sleep(GLANCE) => {
                     for child in [&mut self.source, &mut self.exchange, &mut self.sink].into_iter().flatten() {
                         child.check()?;
@@ -107,7 +107,7 @@ impl Pipeline {
     /// # Errors
     /// Where one of them makes no progress any more.
     pub(crate) async fn drain(&mut self) -> Result<()> {
-        self.stop_source().await?;
+        let source = self.stop_source().await;
         let mut stall = Stall::new();
         loop {
             let now = self.progress().await?;
@@ -127,7 +127,7 @@ impl Pipeline {
             }
             sleep(GLANCE).await;
         }
-        self.stop_sink().await
+        source.and(self.stop_sink().await)
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::info;
 ///
 /// # Errors
 /// Where the operating system refuses a handler or a thread.
-pub fn token(on_stdin_close: bool) -> std::io::Result<CancellationToken> {
+pub fn stop_token(on_stdin_close: bool) -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

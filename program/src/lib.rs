@@ -1,0 +1,22 @@
+//! What every program of tickpanda does before it does its own: `.env`, the log, and when to stop.
+//!
+//! It knows no other room and no setting of theirs, and must never print a value from outside: a line
+//! of `.env`, or a variable, may be a secret.
+
+mod dotenv;
+mod log;
+mod stop;
+
+pub use dotenv::dotenv;
+pub use log::log;
+pub use stop::stop_token;
+
+/// A setting that can't be used. Its text names the setting and never shows its value.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct BadSetting {
+    /// The variable's or file's name.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
