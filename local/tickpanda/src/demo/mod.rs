@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`settings`] | the options |
 //! | `pipeline` | starting the parts and stopping them in the order of the data |
+//! | `parts` | the command line of each program |
 //! | `children` | a program that dies with us |
 //! | `feed` | exchange, recorded file or the real vendor |
 //! | `database` | whose database it is, rows in it |
@@ -23,6 +24,7 @@ mod children;
 mod database;
 mod display;
 mod feed;
+mod parts;
 mod pipeline;
 mod recount;
 mod seqs;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -14,8 +13,6 @@ use tickpanda_database::{Kind, Server};
 use tickpanda_kafka::{Client, ClientConfig};
 use tickpanda_model::topic;
 use tickpanda_source::ledger;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::time::timeout;
 
 use super::children::{Child, peak_memory};
 use super::database::{self, Rows};
@@ -36,11 +33,12 @@ pub(crate) struct Pipeline {
     pub(super) exchange: Option<Child>,
     pub(super) source: Option<Child>,
     pub(super) sink: Option<Child>,
-    state_dir: PathBuf,
+    /// The source's folder, with its ledger.
+    pub(super) state_dir: PathBuf,
     /// Rows that somebody else had in the database (`--into-existing`).
     baseline: Rows,
     /// Raw records before this run.
-    pub(super) raw_before: u64,
+    raw_before: u64,
     pub(super) first_frame: Option<Instant>,
     pub(super) caught_up: Option<Instant>,
     peaks: BTreeMap<&'static str, u64>,
@@ -94,89 +92,6 @@ impl Pipeline {
         };
         pipeline.start_children(settings, feed, &database.socket_url, &logs).await?;
         Ok(pipeline)
-    }
-
-    async fn start_children(
-        &mut self,
-        settings: &DemoSettings,
-        feed: &Feed,
-        url: &str,
-        logs: &Path,
-    ) -> Result<()> {
-        let brokers = self.broker.addr().to_string();
-        let sink = Child::start("sink", "tickpanda-sink", logs, |command| {
-            command.args(["--brokers", &brokers, "--stop-on-stdin-close"]);
-            // By flag, so that a cluster's names in the environment or in .env do not count here.
-            let [ticks, candles, dead_letters] = topic::OUTPUTS;
-            command.args(["--tick-topic", ticks, "--ohlcv-topic", candles]);
-            command.args(["--dead-letter-topic", dead_letters, "--gap-topic", topic::GAPS]);
-            command.env("DATABASE_URL", url);
-        });
-        self.sink = Some(sink.await?);
-
-        let vendor = match feed {
-            Feed::Live => None,
-            Feed::Synthetic | Feed::Replay(_) => {
-                Some(self.start_exchange(settings, feed, logs).await?)
-            }
-        };
-        let subs_file = self.state_dir.join("subs");
-        let subs = feed.subs();
-        std::fs::create_dir_all(&self.state_dir)
-            .and_then(|()| std::fs::write(&subs_file, subs.join("\n")))
-            .with_context(|| format!("cannot write {}", subs_file.display()))?;
-        let state_dir = self.state_dir.clone();
-        let source = Child::start("source", "tickpanda-source", logs, |command| {
-            command
-                .args(["--brokers", &brokers, "--stop-on-stdin-close", "--state-dir"])
-                .arg(state_dir);
-            command.args(["--raw-topic", topic::RAW]);
-            if let Some(vendor) = vendor {
-                command.args(["--ws-url", &vendor.ws, "--rest-url", &vendor.rest]);
-                command.env("CRYPTOCOMPARE_API_KEY", &vendor.key);
-            }
-            if !subs.is_empty() {
-                command.arg("--subs-file").arg(subs_file);
-            }
-            if let Feed::Replay(_) = feed {
-                command.args(["--history", "none"]);
-            }
-        });
-        self.source = Some(source.await?);
-        Ok(())
-    }
-
-    async fn start_exchange(
-        &mut self,
-        settings: &DemoSettings,
-        feed: &Feed,
-        logs: &Path,
-    ) -> Result<Vendor> {
-        let key = format!("{:032x}", rand::random::<u128>());
-        let mut exchange = Child::start("exchange", "tickpanda", logs, |command| {
-            command.args(["exchange", "--listen", "127.0.0.1:0", "--stop-on-stdin-close"]);
-            command.args(["--seed", &settings.seed.to_string()]);
-            command.env("TICKPANDA_EXCHANGE_KEY", &key).stdout(Stdio::piped());
-            if let Feed::Replay(replay) = feed {
-                command.arg("--replay").arg(&replay.path);
-            }
-            if let Some(rate) = settings.rate {
-                command.args(["--rate", &rate.to_string()]);
-            }
-        })
-        .await?;
-        let stdout = exchange.stdout().context("the exchange's output is piped")?;
-        let mut line = String::new();
-        let read = timeout(STOP_DEADLINE, BufReader::new(stdout).read_line(&mut line)).await;
-        self.exchange = Some(exchange);
-        let addresses = read.ok().and_then(Result::ok).and_then(|_| line.trim().split_once(' '));
-        let (ws, rest) = addresses.with_context(|| {
-            format!(
-                "the exchange did not say where it listens; see {}",
-                logs.join("exchange.log").display()
-            )
-        })?;
-        Ok(Vendor { ws: ws.to_owned(), rest: rest.to_owned(), key })
     }
 
     /// Stops the source, having flushed what it holds.
@@ -249,12 +164,6 @@ impl Pipeline {
     pub(super) fn frames(&self) -> u64 {
         total(&self.broker, topic::RAW).saturating_sub(self.raw_before)
     }
-}
-
-struct Vendor {
-    ws: String,
-    rest: String,
-    key: String,
 }
 
 /// The names under which the sink keeps its place in this broker's topics.
