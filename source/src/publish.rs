@@ -200,7 +200,7 @@ mod tests {
     async fn a_request_takes_what_is_there_up_to_its_limit_in_order() {
         let (sender, mut lane) = mpsc::unbounded_channel();
         for records in [1, 2, 3] {
-            sender.send(batch(records, 200 * 1024 / 3)).unwrap();
+            sender.send(batch(records, MAX_REQUEST / 8)).unwrap();
         }
         drop(sender);
         let (publisher, mut carried) = (publisher(Duration::from_secs(60)), None);
@@ -213,7 +213,7 @@ mod tests {
 
         let (sender, mut lane) = mpsc::unbounded_channel();
         for records in [4, 5, 6] {
-            sender.send(batch(records, 64 * 1024)).unwrap();
+            sender.send(batch(records, MAX_REQUEST / 8)).unwrap();
         }
         drop(sender);
         let mut requests = Vec::new();

@@ -65,7 +65,7 @@ fn main() -> Result<()> {
             let wasm = build::wasm()?;
             build::programs()?;
             let status = build::cargo()?
-                .args(["test", "--release", "--workspace"])
+                .args(["test", "--release", "--workspace", "--no-fail-fast"])
                 .args(args)
                 .env(build::WASM_VARIABLE, wasm)
                 .status()
