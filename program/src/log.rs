@@ -26,6 +26,9 @@ pub fn log(default: &str) -> Result<(), BadSetting> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // It would report a standard error that nobody reads any more on that same standard error,
+        // and panic: a program whose parent was killed must still stop in order.
+        .log_internal_errors(false)
         .with_ansi(stderr().is_terminal())
         .finish();
     let started = tracing::subscriber::set_global_default(subscriber);

@@ -17,11 +17,12 @@ pub fn stop_token(on_stdin_close: bool) -> std::io::Result<CancellationToken> {
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = token.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => info!("stopping: SIGINT"),
-            _ = terminate.recv() => info!("stopping: SIGTERM"),
-        }
+        let signal = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
         stop.cancel();
+        info!("stopping: {signal}");
     });
     if on_stdin_close {
         let stop = token.clone();
@@ -30,8 +31,9 @@ pub fn stop_token(on_stdin_close: bool) -> std::io::Result<CancellationToken> {
         std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
             let mut ignored = [0; 256];
             while std::io::stdin().read(&mut ignored).is_ok_and(|read| read > 0) {}
-            info!("stopping: standard input ended");
+            // Before the log, whose reader may be the parent that has just gone.
             stop.cancel();
+            info!("stopping: standard input ended");
         })?;
     }
     Ok(token)

@@ -5,7 +5,7 @@
 //! had drawn but not published (no end line) from lost ones.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::error::SourceError;
 /// Name of the file in the state folder.
 pub const FILE: &str = "runs.jsonl";
 
-/// An open ledger.
+/// An open ledger. It is locked: two sources must not share a state folder.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
@@ -34,6 +34,12 @@ impl Ledger {
         let open = || {
             fs::create_dir_all(state_dir)?;
             let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+            file.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => {
+                    io::Error::new(io::ErrorKind::WouldBlock, "another source is using this folder")
+                }
+                TryLockError::Error(error) => error,
+            })?;
             if file.seek(SeekFrom::End(0))? > 0 {
                 file.seek(SeekFrom::End(-1))?;
                 let mut last = [0];
@@ -111,6 +117,16 @@ mod tests {
         let ended = json!({"run": "0000000000000001", "ended_at": 9, "published": 42});
         assert_eq!(lines[3].as_ref().unwrap(), &ended);
         assert_eq!(endings(&state).unwrap(), HashMap::from([(0xab, None), (1, Some(42))]));
+    }
+
+    #[test]
+    fn a_folder_has_one_source_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Ledger::open(folder.path()).unwrap();
+        let second = Ledger::open(folder.path()).unwrap_err().to_string();
+        assert!(second.contains("another source"), "{second}");
+        drop(first);
+        Ledger::open(folder.path()).unwrap();
     }
 
     #[test]

@@ -93,10 +93,20 @@ impl Running {
         }
     }
 
-    /// `kill -9`, as the operator's worst day.
+    /// `kill -9`, as the operator's worst day; waits until all that it started has gone too.
+    ///
+    /// # Panics
+    /// Where one of its children outlives it.
     pub fn kill(mut self) {
+        let children = children_of(self.child.id());
+        assert!(children.len() >= 3, "exchange, source and sink run: {children:?}");
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(left) = children.iter().find(|pid| is_running(**pid)) {
+            assert!(Instant::now() < deadline, "process {left} outlived the demo that was killed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ctrl-C at a terminal: a signal to the whole process group.
@@ -118,6 +128,24 @@ impl Running {
         }
         panic!("the demo did not end");
     }
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn is_running(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("this is Linux");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, its)| its == parent)).collect()
 }
 
 impl Drop for Running {

@@ -72,8 +72,9 @@ impl Pipeline {
         println!("database  {}   ({shown})", server.kind());
         println!("logs      {}", logs.display());
 
-        let raw_before = total(&broker, topic::RAW);
         let state_dir = dir.join("source");
+        outlive_former_source(&state_dir).await?;
+        let raw_before = total(&broker, topic::RAW);
         let mut pipeline = Pipeline {
             broker,
             client,
@@ -175,6 +176,19 @@ async fn cluster_keys(client: &Client) -> Result<Vec<String>> {
         keys.push(tickpanda_sink::cluster_key(id.as_deref(), topic.and_then(|topic| topic.id)));
     }
     Ok(keys)
+}
+
+/// Waits for the source of a run that was killed: for some seconds it still publishes what it holds,
+/// and finds us where its broker was. Those are not this run's frames.
+async fn outlive_former_source(state_dir: &Path) -> Result<()> {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    loop {
+        match ledger::Ledger::open(state_dir) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(GLANCE).await,
+        }
+    }
 }
 
 /// Records on a topic.
