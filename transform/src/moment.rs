@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use tickpanda_model::time::Bucket;
+
 use crate::field::Field;
 use crate::outcome::Rejection;
 
@@ -12,13 +14,18 @@ const FIRST: i64 = 1_230_768_000;
 const AHEAD: i64 = 86_400_000;
 const MS: i64 = 1000;
 
-/// Rejects a time, in seconds and milliseconds, before 2009 or over a day after receipt.
+/// Rejects a time, in seconds and milliseconds, before 2009 or over a day after receipt. If the
+/// receipt's clock is broken, the year 9999 is the end, as it is for candles: no database and no
+/// ISO 8601 knows a later one.
 fn plausible(name: &str, seconds: i64, millis: i64, received_ms: i64) -> Result<(), Rejection> {
     if seconds < FIRST {
         return Err(Rejection::out_of_range(name, "is before 2009"));
     }
     if seconds.saturating_mul(MS).saturating_add(millis) > received_ms.saturating_add(AHEAD) {
         return Err(Rejection::out_of_range(name, "is more than a day after receipt"));
+    }
+    if Bucket::new(seconds).is_none() {
+        return Err(Rejection::out_of_range(name, "is after the year 9999"));
     }
     Ok(())
 }

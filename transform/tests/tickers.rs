@@ -86,6 +86,24 @@ fn a_missing_event_time_is_the_receive_time() {
 }
 
 #[test]
+fn a_clock_far_ahead_makes_no_time_that_nothing_can_hold() {
+    let last = 253_402_300_799_999; // the last millisecond of the year 9999
+    for changed in [[("LASTUPDATE", "")], [("LASTUPDATE", "253402300800")]] {
+        let frame = delta(&changed);
+        let at = |ms| run(Some(frame.as_bytes()), &Vec::new(), ms);
+        for ms in [last + 1 + 86_400_000, i64::MAX] {
+            let (reason, detail) = at(ms).rejected();
+            assert_eq!(reason, "out_of_range");
+            assert!(detail.ends_with("is after the year 9999"), "{detail}");
+        }
+    }
+    assert_eq!(
+        run(Some(delta(&[("LASTUPDATE", "")]).as_bytes()), &Vec::new(), last).ticks.len(),
+        1
+    );
+}
+
+#[test]
 fn a_missing_volume_is_null_and_a_missing_symbol_is_a_dead_letter() {
     assert!(ws(delta(&[("LASTVOLUME", "")])).tick()["volume"].is_null());
     for name in ["MARKET", "FROMSYMBOL", "TOSYMBOL"] {
