@@ -51,6 +51,25 @@ fn every_test_that_the_architecture_names_exists() {
     }
 }
 
+#[test]
+fn the_fuzz_target_is_locked_to_what_the_workspace_is_locked_to() {
+    let locked = |path: &str| -> HashSet<(String, String)> {
+        let lock = std::fs::read_to_string(workspace().join(path)).unwrap();
+        let packages = lock.split("[[package]]\n").skip(1).map(|package| {
+            let mut lines = package.lines().map(|line| line.split('"').nth(1).unwrap().to_owned());
+            (lines.next().unwrap(), lines.next().unwrap())
+        });
+        packages.collect()
+    };
+    let (ours, fuzz) = (locked("Cargo.lock"), locked("transform/fuzz/Cargo.lock"));
+    let names: HashSet<&String> = ours.iter().map(|(name, _)| name).collect();
+    assert!(fuzz.len() > 20);
+    for (name, version) in fuzz {
+        let known = ours.contains(&(name.clone(), version.clone()));
+        assert!(known || !names.contains(&name), "{name} {version} is not what Cargo.lock has");
+    }
+}
+
 /// All Rust code below a folder, but what was built from it.
 fn collect(folder: &Path, code: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

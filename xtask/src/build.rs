@@ -59,19 +59,22 @@ fn ensure_wasm_target() -> Result<()> {
     )
 }
 
-fn root() -> Result<PathBuf> {
+/// The top of the workspace.
+pub(crate) fn root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
 }
 
-fn target_directory() -> Result<PathBuf> {
+/// Where cargo builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
     if let Some(set) = env::var_os("CARGO_TARGET_DIR") {
         return Ok(root()?.join(set));
     }
     Ok(root()?.join("target"))
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs to the end; anything but success is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let status = command.status().with_context(|| format!("cannot run {shown}"))?;
     if !status.success() {

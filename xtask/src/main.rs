@@ -5,6 +5,7 @@
 //! to the command reaches the program itself.
 
 mod build;
+mod fuzz;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -36,6 +37,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Fuzz the transform, and assert its contract of every input; fetches cargo-fuzz if need be.
+    Fuzz(fuzz::Fuzz),
     /// Print distinct seeded trade frames, one a line: `cargo xtask make-trades 1000000 > F`.
     #[command(disable_help_flag = true)]
     MakeTrades {
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
             demo.arg("demo").env(build::WASM_VARIABLE, wasm).args(args);
             become_program(demo)
         }
+        Task::Fuzz(fuzz) => fuzz::run(fuzz),
         Task::MakeTrades { args } => {
             build::programs()?;
             let mut make = Command::new(build::program("tickpanda")?);
