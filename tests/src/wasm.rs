@@ -1,4 +1,5 @@
-//! The transform as a Wasm module, built as a cluster's operator would build it.
+//! The transform and the guests of the conformance tests as Wasm modules, built as a cluster's
+//! operator would build them.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,6 +9,9 @@ use std::sync::OnceLock;
 
 /// Names a module that is built already; `cargo xtask test` sets it.
 pub const VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
+
+/// Names the folder with the guests that are built already; `cargo xtask test` sets it.
+pub const GUESTS_VARIABLE: &str = "TICKPANDA_GUESTS";
 
 /// The bytes of [`path`].
 ///
@@ -32,8 +36,23 @@ pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os(VARIABLE) {
         Some(path) => path.into(),
-        None => build().unwrap_or_else(|error| panic!("can't build the transform: {error}")),
+        None => build("transform").join("tickpanda-transform.wasm"),
     })
+}
+
+/// The bytes of a guest: a binary of the crate in `tests/guests`, built by the same command.
+///
+/// # Panics
+///
+/// Where it can't be read or built.
+pub fn guest(name: &str) -> Vec<u8> {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| match std::env::var_os(GUESTS_VARIABLE) {
+        Some(folder) => folder.into(),
+        None => build("tests/guests"),
+    });
+    let path = folder.join(name).with_extension("wasm");
+    fs::read(&path).unwrap_or_else(|error| panic!("can't read {}: {error}", path.display()))
 }
 
 /// The file of a test's data that lies with the transform.
@@ -42,15 +61,20 @@ pub fn data(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn build() -> io::Result<PathBuf> {
+/// Builds a package of the workspace; the folder that its modules are in then.
+fn build(package: &str) -> PathBuf {
+    try_build(package).unwrap_or_else(|error| panic!("can't build the Wasm of {package}: {error}"))
+}
+
+fn try_build(package: &str) -> io::Result<PathBuf> {
     let target = workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()));
     fs::create_dir_all(&target)?;
     // Several test programs may find that it is not built yet.
-    let lock = File::create(target.join("tickpanda-transform.lock"))?;
+    let lock = File::create(target.join("tickpanda-wasm.lock"))?;
     lock.lock()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .current_dir(workspace().join("transform"))
+        .current_dir(workspace().join(package))
         .args(["build", "--release", "--target=wasm32-wasip1"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-Ctarget-feature=+simd128")
@@ -60,7 +84,7 @@ fn build() -> io::Result<PathBuf> {
     if !status.success() {
         return Err(io::Error::other(format!("cargo build ended with {status}")));
     }
-    Ok(target.join("wasm32-wasip1/release/tickpanda-transform.wasm"))
+    Ok(target.join("wasm32-wasip1/release"))
 }
 
 fn workspace() -> PathBuf {

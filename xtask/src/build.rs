@@ -1,4 +1,5 @@
-//! Builds: the release programs, and the transform as `rpk transform build` builds it.
+//! Builds: the release programs, and the transform and the tests' guests as `rpk transform build`
+//! builds them.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ const WASM_TARGET: &str = "wasm32-wasip1";
 const WASM_NAME: &str = "tickpanda-transform.wasm";
 /// Where the built transform lies, for the demo and the tests.
 pub(crate) const WASM_VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
+/// Where the built guests of the conformance tests lie.
+pub(crate) const GUESTS_VARIABLE: &str = "TICKPANDA_GUESTS";
 
 /// A cargo that runs at the top of the workspace, and builds where [`target_directory`] says,
 /// whatever folder it is sent to.
@@ -33,17 +36,27 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     Ok(target_directory()?.join("release").join(name))
 }
 
-/// Builds the transform with exactly the command that `rpk transform build` runs (rpk's source,
-/// `cli/transform/build.go`), and returns the path of the module.
+/// Builds the transform, and returns the path of the module.
 pub(crate) fn wasm() -> Result<PathBuf> {
+    Ok(build_wasm("transform")?.join(WASM_NAME))
+}
+
+/// Builds the guests of the conformance tests, and returns the folder that they are in.
+pub(crate) fn guests() -> Result<PathBuf> {
+    build_wasm("tests/guests")
+}
+
+/// Builds a package with exactly the command that `rpk transform build` runs (rpk's source,
+/// `cli/transform/build.go`), and returns the folder of its modules.
+fn build_wasm(package: &str) -> Result<PathBuf> {
     ensure_wasm_target()?;
     let target = format!("--target={WASM_TARGET}");
     run(cargo()?
-        .current_dir(root()?.join("transform"))
+        .current_dir(root()?.join(package))
         .args(["build", "--release", &target])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-Ctarget-feature=+simd128"))?;
-    Ok(target_directory()?.join(WASM_TARGET).join("release").join(WASM_NAME))
+    Ok(target_directory()?.join(WASM_TARGET).join("release"))
 }
 
 /// rust-toolchain.toml names the target, but an installation may be set not to fetch by itself.

@@ -66,12 +66,13 @@ fn main() -> Result<()> {
             become_program(make)
         }
         Task::Test { args } => {
-            let wasm = build::wasm()?;
+            let (wasm, guests) = (build::wasm()?, build::guests()?);
             build::programs()?;
             let status = build::cargo()?
                 .args(["test", "--release", "--workspace", "--no-fail-fast"])
                 .args(args)
                 .env(build::WASM_VARIABLE, wasm)
+                .env(build::GUESTS_VARIABLE, guests)
                 .status()
                 .context("cannot run cargo test")?;
             if !status.success() {
