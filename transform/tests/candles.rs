@@ -50,9 +50,58 @@ fn a_candle_closes_with_its_period_because_nothing_caches_a_stream() {
 }
 
 #[test]
-fn every_action_is_data() {
-    for action in ["A", "U", "I"] {
-        ws(point(&[("ACTION", &format!("\"{action}\""))])).candle();
+fn every_action_is_data_because_candles_are_revised_and_not_added_up() {
+    let usual = ws(point(&[]));
+    for action in [r#""A""#, r#""U""#, r#""I""#, r#""X""#, "1", "null", ""] {
+        assert_eq!(ws(point(&[("ACTION", action)])), usual, "ACTION {action}");
+    }
+}
+
+#[test]
+fn documented_frames_have_the_outcome_of_their_type() {
+    for line in include_str!("data/documented.jsonl").lines() {
+        let frame: serde_json::Value = serde_json::from_str(line).unwrap();
+        let raw = frame["raw"].as_str().unwrap();
+        // The empty point and the zero candle of a pair before its first trade are none.
+        let traded = raw.contains(r#""CLOSE":119285"#);
+        match frame["type"].as_str().unwrap() {
+            "24" if traded => drop(ws(raw).candle()),
+            _ => assert!(ws(raw).is_nothing(), "{raw}"),
+        }
+    }
+}
+
+#[test]
+fn the_prices_are_the_vendors_candle_and_not_the_first_and_last_trade() {
+    let others =
+        [("FIRSTPRICE", "1"), ("MAXPRICE", "2"), ("MINPRICE", "0.5"), ("LASTPRICE", "1.5")];
+    assert_eq!(ws(point(&others)), ws(point(&[])));
+    let without = [("OPEN", ""), ("FIRSTPRICE", "119284")];
+    assert!(ws(point(&without)).is_nothing(), "a first trade is no open");
+}
+
+#[test]
+fn numbers_keep_every_digit_so_that_no_candle_changes_on_the_way() {
+    let names = ["OPEN", "HIGH", "LOW", "CLOSE", "VOLUMEFROM", "VOLUMETO"];
+    for digits in ["119290", "119280.10", "314.0696364399999", "1.29e-05", "9007199254740993"] {
+        for written in [digits.to_owned(), format!("\"{digits}\"")] {
+            let changed: Vec<_> = names.iter().map(|name| (*name, written.as_str())).collect();
+            let json = &ws(point(&changed)).candles[0].1;
+            for name in ["open", "high", "low", "close", "volume", "quote_volume"] {
+                assert!(json.contains(&format!(r#""{name}":{digits},"#)), "{name} in {json}");
+            }
+        }
+    }
+}
+
+#[test]
+fn type_and_time_may_be_numbers_or_text_and_short_names_are_no_candle_names() {
+    let usual = ws(point(&[]));
+    assert_eq!(ws(point(&[("TYPE", "24")])), usual);
+    assert_eq!(ws(point(&[("TS", r#""1753190400""#)])), usual);
+    for (long, short) in [("MARKET", "M"), ("FROMSYMBOL", "FSYM"), ("TOSYMBOL", "TSYM")] {
+        let frame = point(&[(long, ""), (short, r#""BTC""#)]);
+        assert_eq!(ws(frame).rejected().0, "missing_field", "{short} for {long}");
     }
 }
 

@@ -90,6 +90,8 @@ fn converted_rows_are_marked_and_direct_ones_not() {
     for (own, marked) in [
         (r#","conversionType":"direct","conversionSymbol":"""#, "null"),
         (r#","conversionType":"invert""#, "\"invert\""),
+        (r#","conversionType":"multiply","conversionSymbol":"BTC""#, "\"multiply\""),
+        (r#","conversionType":"invert_multiply""#, "\"invert_multiply\""),
         (r#","conversionType":"force_direct""#, "\"force_direct\""),
         (r#","conversionType":"""#, "null"),
         ("", "null"),
@@ -136,6 +138,93 @@ fn both_error_envelopes_are_dead_letters_with_the_vendors_message() {
         assert_eq!(letter.value.as_deref(), Some(body.as_bytes()));
         assert_eq!(letter.header("interval").as_deref(), Some("1m"));
     }
+}
+
+#[test]
+fn every_public_answer_has_the_outcome_that_its_response_says() {
+    for line in include_str!("data/bodies.jsonl").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let raw = line["raw"].as_str().unwrap();
+        let body: serde_json::Value = serde_json::from_str(raw).unwrap();
+        let headers = rest_headers(line["interval"].as_str().unwrap());
+        let seen = run(Some(raw.as_bytes()), &headers, 1_767_411_240_000);
+        if body["Response"] == "Success" {
+            let rows = body["Data"].as_array().or(body["Data"]["Data"].as_array()).unwrap();
+            assert_eq!(seen.candles.len(), rows.len(), "{raw}");
+            assert!(seen.letters.is_empty() && !seen.candles[0].1.contains("conversion"));
+        } else {
+            let message = body["Message"].as_str().or(body["Err"]["message"].as_str()).unwrap();
+            assert_eq!(seen.rejected(), ("vendor_error".to_owned(), message.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn prices_that_contradict_each_other_are_the_vendors_data() {
+    // Real minutes of 2018: the open is the previous close, high and low are of the period.
+    for (open, high, low, close) in [
+        ("6250.308944432027", "6250.252094881613", "6240.1", "6245"),
+        ("6189.526529700908", "6195", "6189.903645170898", "6192.25"),
+        ("2", "2", "1", "3"),
+        ("0", "3", "0", "2.5"),
+    ] {
+        let more = format!(r#","open":{open},"high":{high},"low":{low},"close":{close}"#);
+        let json = &rest(v1(&[row(1_753_190_220, &more)])).candles[0].1;
+        let prices = format!(r#""open":{open},"high":{high},"low":{low},"close":{close},"#);
+        assert!(json.contains(&prices), "{json}");
+    }
+}
+
+#[test]
+fn numbers_keep_every_digit_so_that_no_row_changes_on_the_way() {
+    let names = ["open", "high", "low", "close", "volumefrom", "volumeto"];
+    for digits in
+        ["63240", "234.71999999999998", "314.0696364399999", "1.29e-05", "9007199254740993"]
+    {
+        for written in [digits.to_owned(), format!("\"{digits}\"")] {
+            let more = names.map(|name| format!(r#","{name}":{written}"#)).concat();
+            let json = &rest(v1(&[row(1_753_190_220, &more)])).candles[0].1;
+            for name in ["open", "high", "low", "close", "volume", "quote_volume"] {
+                assert!(json.contains(&format!(r#""{name}":{digits},"#)), "{name} in {json}");
+            }
+        }
+    }
+}
+
+#[test]
+fn zero_rows_between_good_ones_are_gaps_and_not_faults() {
+    let zero =
+        r#"{"time":1753190280,"high":0,"low":0,"open":0,"volumefrom":0,"volumeto":0,"close":0}"#;
+    let rows = [zero.to_owned(), row(1_753_190_220, ""), zero.to_owned(), row(1_753_190_340, "")];
+    let seen = rest(v1(&rows));
+    assert_eq!(seen.outcome, Some(Outcome::Rows { ticks: 0, candles: 2, bad_rows: false }));
+    // Before 2009, or without a time's sense: zero all the same, so no fault either.
+    let early = zero.replace("1753190280", "0");
+    assert!(rest(v1(&[early])).is_nothing());
+}
+
+#[test]
+fn a_missing_volume_is_null_never_zero() {
+    for absent in ["", r#","volumefrom":null,"volumeto":null"#] {
+        let row =
+            format!(r#"{{"time":1753190220,"high":3,"low":1,"open":2,"close":2.50{absent}}}"#);
+        let candle = rest(v1(&[row])).candle();
+        assert!(candle["volume"].is_null());
+        assert_eq!(candle.get("quote_volume"), None);
+    }
+}
+
+#[test]
+fn the_last_of_repeated_names_counts_and_unknown_ones_never_matter() {
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let usual = rest(v1(&[row(1_753_190_220, "")]));
+    let odd = format!(r#","deep":{deep},"Data":[],"open":9,"open":2,"sign":{{"time":1}}"#);
+    let body = v1(&[row(1_753_190_220, &odd)]).replacen(
+        '{',
+        &format!(r#"{{"Response":"Error","Data":{{}},"Err":{{"message":"x"}},"more":{deep},"#),
+        1,
+    );
+    assert_eq!(rest(body), usual);
 }
 
 #[test]

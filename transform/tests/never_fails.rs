@@ -40,6 +40,8 @@ fn every_known_type_is_nothing_and_every_other_a_dead_letter() {
         r#""1""#,
         "1",
         r#""00""#,
+        r#""4013""#, // the newer API's heartbeat
+        r#""985""#,  // and its index tick
         "0.0",
         "-0",
         r#""""#,
@@ -95,6 +97,8 @@ fn what_is_not_one_json_object_is_not_json() {
         b"{\"TYPE\":\"3\",\"x\":\"\xff\"}",
         b"\0",
         b"0~Coinbase~BTC~USD~1~155073841",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b"[{\"TYPE\":\"3\"}]",
         b"{\"TYPE\":\"3\"} // comment",
         deep(128).as_bytes(),
         deep(200_000).as_bytes(),
@@ -109,6 +113,31 @@ fn what_is_not_one_json_object_is_not_json() {
     }
     assert!(ws(deep(100)).is_nothing());
     assert!(ws(deep(127)).is_nothing());
+}
+
+#[test]
+fn fields_that_the_vendor_may_add_never_matter_wherever_they_stand() {
+    // A name that a row needs, inside of something else, is not that field.
+    let added = r#""SOCKET_ID":"7zUlXfWU","P":{"P":1,"PRICE":2},"PRICE":[{"TYPE":"0"}],"M\u0000":"\\","":{"TS":[1,{"TS":1}]}"#;
+    for (kind, raw) in real_frames() {
+        let mut usual = ws(&raw);
+        let mut longer = ws(raw.replacen('{', &format!("{{{added},"), 1));
+        // An observation's id is that of its bytes.
+        for seen in [&mut usual, &mut longer] {
+            for (_, json) in seen.ticks.iter_mut().filter(|_| kind != "0") {
+                let at = json.find(r#""id":"#).unwrap();
+                json.truncate(at);
+            }
+        }
+        assert_eq!(longer, usual, "{raw}");
+    }
+}
+
+#[test]
+fn a_size_header_beside_a_value_changes_nothing() {
+    let named = headers(&[("too_large", "600000"), ("xxh128", "00ff")]);
+    let seen = run(Some(trade(&[]).as_bytes()), &named, RECEIVED);
+    assert_eq!(seen.ticks, ws(trade(&[])).ticks);
 }
 
 #[test]

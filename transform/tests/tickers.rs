@@ -71,6 +71,55 @@ fn a_delta_without_price_is_nothing_whatever_else_it_lacks() {
 }
 
 #[test]
+fn nothing_stands_in_for_an_absent_price() {
+    // Not the median, not a bid, not what an earlier frame said, and not zero.
+    for other in ["MEDIAN", "BID", "ASK", "OPENHOUR", "P", "Price", "price"] {
+        for kind in [r#""2""#, r#""5""#] {
+            let frame = delta(&[("TYPE", kind), ("PRICE", ""), (other, "135.5")]);
+            assert!(ws(frame).is_nothing(), "{other}");
+        }
+    }
+    let zero = ws(delta(&[("PRICE", "0")]));
+    assert!(zero.ticks[0].1.contains(r#""price":0,"#), "zero is what the vendor said");
+}
+
+#[test]
+fn numbers_keep_every_digit_so_that_no_observation_changes_on_the_way() {
+    for digits in
+        ["135.5", "10948.70", "12466.794629350014", "1.29e-05", "9007199254740993", "-0.0"]
+    {
+        for written in [digits.to_owned(), format!("\"{digits}\"")] {
+            let json = &ws(delta(&[("PRICE", &written), ("LASTVOLUME", &written)])).ticks[0].1;
+            assert!(json.contains(&format!(r#""price":{digits},"#)), "{json}");
+            assert!(json.contains(&format!(r#""volume":{digits},"#)), "{json}");
+        }
+    }
+}
+
+#[test]
+fn two_prices_behind_one_trade_id_are_two_observations() {
+    // The vendor repeats LASTTRADEID and LASTVOLUME while the index moves.
+    let at = |price| {
+        let same = [("LASTTRADEID", r#""288448864""#), ("LASTVOLUME", "0.005"), ("PRICE", price)];
+        ws(delta(&[&[("TYPE", r#""5""#)], &same[..]].concat())).tick()
+    };
+    assert_ne!(at("7192.47")["id"], at("7192.33")["id"]);
+}
+
+#[test]
+fn type_as_a_number_is_the_same_observation_but_for_its_bytes() {
+    for (kind, name) in [("2", "ticker"), ("5", "index")] {
+        let mut text = ws(delta(&[("TYPE", &format!("\"{kind}\""))])).tick();
+        let mut number = ws(delta(&[("TYPE", kind)])).tick();
+        assert_eq!(number["kind"], name);
+        for tick in [&mut text, &mut number] {
+            tick.as_object_mut().unwrap().remove("id");
+        }
+        assert_eq!(text, number);
+    }
+}
+
+#[test]
 fn a_missing_event_time_is_the_receive_time() {
     let at = |ms| run(Some(delta(&[("LASTUPDATE", "")]).as_bytes()), &Vec::new(), ms);
     for (ms, time) in [

@@ -1,7 +1,7 @@
 //! TYPE 0, trap by trap.
 
 mod common;
-use common::{RECEIVED, run, trade, with_members, ws};
+use common::{RECEIVED, run, run_with, trade, with_members, ws};
 use proptest::prelude::*;
 
 #[test]
@@ -125,12 +125,59 @@ fn an_id_is_text_whatever_the_vendor_sends() {
         (r#""0x9f/α""#, "\"0x9f/α\""),
         ("155073841", "\"155073841\""),
         ("99999999999999999999999", "\"99999999999999999999999\""),
+        (r#""007""#, "\"007\""), // zeros in front are part of it
+        ("1.5e3", "\"1.5e3\""),
         (r#""a\"\u00e9""#, "\"a\\\"é\""),
         ("", "null"),
         (r#""""#, "null"),
     ] {
         assert_eq!(ws(trade(&[("ID", id)])).tick()["trade_id"].to_string(), expected);
     }
+}
+
+#[test]
+fn sequence_numbers_beyond_2_to_the_53_keep_every_digit() {
+    for ccseq in ["852777369", "9007199254740993", "9223372036854775807", "0"] {
+        for written in [ccseq.to_owned(), format!("\"{ccseq}\"")] {
+            let json = &ws(trade(&[("CCSEQ", &written)])).ticks[0].1;
+            assert!(json.ends_with(&format!(r#""ccseq":{ccseq}}}"#)), "{json}");
+        }
+    }
+}
+
+#[test]
+fn zero_is_a_price_and_a_volume_when_the_vendor_says_so() {
+    let seen = ws(trade(&[("P", "0"), ("Q", "0")]));
+    assert!(
+        seen.ticks[0].1.contains(r#""price":0,"#) && seen.ticks[0].1.contains(r#""volume":0,"#)
+    );
+}
+
+#[test]
+fn a_total_that_is_not_price_times_quantity_is_float_noise_and_no_error() {
+    for total in ["6.3240000000000001", "0", "1e999", r#""x""#, "[{}]"] {
+        assert_eq!(ws(trade(&[("TOTAL", total)])).ticks, ws(trade(&[])).ticks, "{total}");
+    }
+}
+
+#[test]
+fn a_replay_out_of_order_gives_the_same_rows_in_another_order() {
+    let lines: Vec<&str> = include_str!("data/trades-eth-usdt-40.jsonl").lines().collect();
+    let mut used = tickpanda_transform::Normalizer::default();
+    let mut rows = |lines: &mut dyn Iterator<Item = &&str>| -> Vec<_> {
+        let records = lines.map(|line| tickpanda_transform::RawRecord {
+            key: None,
+            value: Some(line.as_bytes()),
+            headers: &(),
+            timestamp_ms: RECEIVED,
+        });
+        records.flat_map(|record| run_with(&mut used, &record).ticks).collect()
+    };
+    let there = rows(&mut lines.iter());
+    let mut back = rows(&mut lines.iter().rev());
+    back.reverse();
+    assert_eq!(there, back);
+    assert_eq!(there.len(), 40);
 }
 
 #[test]
@@ -231,6 +278,43 @@ fn a_replayed_trade_has_the_same_id_and_another_trade_another_one() {
         ("F", r#""2""#),
     ] {
         assert_ne!(id(&[(name, value)]), usual, "{name} {value}");
+    }
+}
+
+#[test]
+fn ids_are_what_anyone_can_recompute_with_xxh128sum() {
+    // Printed by `printf %s "$text" | xxh128sum`, for the text that DESIGN's formula gives.
+    for (changed, id) in [
+        // Coinbase~BTC~USD~155073841~1618335982~414000000~63240~0.0001~1
+        (&[][..], "a8fda14818cf2b12eda3f16bf90c1720"),
+        (
+            &[("F", "1"), ("ID", "155073841"), ("TS", r#""1618335982""#)],
+            "a8fda14818cf2b12eda3f16bf90c1720",
+        ),
+        // Without ID, TSNS, Q, F: nothing between the tildes.
+        (&[("ID", "")], "b1e7746d08c3d1e07f42438a6b06709e"),
+        (&[("ID", "null")], "b1e7746d08c3d1e07f42438a6b06709e"),
+        (&[("ID", r#""""#)], "b1e7746d08c3d1e07f42438a6b06709e"),
+        (&[("TSNS", "")], "26f0c6c8409292e1662f79ea7aea7a36"),
+        (&[("Q", "")], "aec423934215e3a82d84df1f403470d2"),
+        (&[("F", "")], "8a393fb61ae6196819b571960d5d1434"),
+        // …~63240.0~1E-4~9: the vendor's own digits, not their values
+        (&[("P", "63240.0"), ("Q", "1E-4"), ("F", r#""9""#)], "c5cdc20f3f822fbd64f71dfe6f5a7ff0"),
+        // Börse~βTC~U"D~0x9f/α~…: unescaped
+        (
+            &[
+                ("M", r#""B\u00f6rse""#),
+                ("FSYM", r#""βTC""#),
+                ("TSYM", r#""U\"D""#),
+                ("ID", r#""0x9f\/\u03b1""#),
+            ],
+            "749522a716dfa42a438b561134bb30eb",
+        ),
+        // …~1618335982.50~~…: as the vendor wrote it, while the row's time is 1618335982.5
+        (&[("TS", "1618335982.50"), ("TSNS", "")], "590e5382b05d5b21e00e9e216193ea12"),
+        (&[("ID", r#""007""#), ("P", "9007199254740993")], "db5bc08920a90ec8a68c0ed25b32b85d"),
+    ] {
+        assert_eq!(ws(trade(changed)).tick()["id"], id, "{changed:?}");
     }
 }
 
