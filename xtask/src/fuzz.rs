@@ -122,7 +122,8 @@ fn cargo_fuzz() -> Result<PathBuf> {
                 "--version",
                 CARGO_FUZZ,
             ])
-            .env("CARGO_TARGET_DIR", tools.join("build"))
+            // Built in a temporary folder, which cargo removes.
+            .env_remove("CARGO_TARGET_DIR")
             .arg("--root")
             .arg(&tools),
     )?;
