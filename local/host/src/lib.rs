@@ -42,11 +42,12 @@
 //! - [`Batch`], [`Outputs`], [`Record`]: what goes in and comes out; `payload`, `varint`: the framing
 //! - `abi`, `wasi`, `stubs`: the imports; `guest`: the bounds-checked way to the guest's memory
 //! - `engine`, `config`, `trap`, `log`: the broker's wasmtime settings, deploy rules, trap texts and log rules
+//! - [`processor`]: what the broker does around a VM, as plain values: starts, retries, offsets, placement
 //!
 //! # What it is not
 //!
 //! It reads no topic and writes none, and it never starts a dead VM again by itself: that is the
-//! caller's (the broker does it with a growing back-off, for ever).
+//! caller's (the broker does it with a growing back-off, for ever). [`processor`] tells it when.
 
 mod abi;
 mod batch;
@@ -59,6 +60,7 @@ mod log;
 mod module;
 mod outputs;
 mod payload;
+pub mod processor;
 mod state;
 mod stubs;
 mod trap;
@@ -70,7 +72,9 @@ pub use batch::{Batch, BatchHeader};
 pub use builder::BatchBuilder;
 pub use config::{Limits, MAX_OUTPUT_TOPICS, VmConfig};
 pub use error::HostError;
-pub use log::{LogDrop, LogLevel, LogLine, MAX_LOG_BYTES};
+pub use log::{
+    LogBuffer, LogDrop, LogDrops, LogEvent, LogLevel, LogLine, LogPipeline, MAX_LOG_BYTES,
+};
 pub use module::Module;
 pub use outputs::{Output, Outputs};
 pub use payload::{Header, Record};

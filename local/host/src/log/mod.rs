@@ -1,5 +1,14 @@
 //! What a guest prints, by the broker's rules: one message a call of `fd_write`, cut to 1,024
-//! bytes, and dropped whole if it is not text then.
+//! bytes, and dropped whole if it is not text then. What is left waits in a [`LogBuffer`] and goes
+//! out as [`LogEvent`]s, all of which a [`LogPipeline`] does.
+
+mod buffer;
+mod event;
+mod pipeline;
+
+pub use buffer::{LogBuffer, LogDrops};
+pub use event::LogEvent;
+pub use pipeline::LogPipeline;
 
 /// A longer message is cut to this many bytes.
 pub const MAX_LOG_BYTES: usize = 1024;
