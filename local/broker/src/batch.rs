@@ -13,7 +13,7 @@
 //!                                                43 producer_id i64         61 records
 //! ```
 
-use bytes::{Buf, BufMut};
+use bytes::Buf;
 
 use crate::records;
 
@@ -156,29 +156,6 @@ pub(crate) fn check(batch: &[u8], limit: usize) -> Result<Header, Malformed> {
     let plain = records::plain(&header, batch, limit)?;
     records::walk(&plain, header.count)?;
     Ok(header)
-}
-
-/// Writes a whole batch of `records` (already framed, `count` of them) to `out`, with the time
-/// `now` (ms) as the broker's own and no producer. The base offset is set when it is appended.
-pub(crate) fn write(out: &mut Vec<u8>, records: &[u8], count: i32, now: i64) {
-    let start = out.len();
-    out.put_i64(0);
-    // Callers bound batches by max.message.bytes, which is far below i32::MAX.
-    let length = i32::try_from(HEADER - PREFIX + records.len()).unwrap_or(i32::MAX);
-    out.put_i32(length);
-    out.put_i32(0);
-    out.put_i8(2);
-    out.put_u32(0);
-    out.put_i16(LOG_APPEND_TIME);
-    out.put_i32(count - 1);
-    out.put_i64(now);
-    out.put_i64(now);
-    out.put_i64(-1);
-    out.put_i16(-1);
-    out.put_i32(-1);
-    out.put_i32(count);
-    out.extend_from_slice(records);
-    seal(&mut out[start..]);
 }
 
 /// Sets the fields that the leader decides: base offset and leader epoch. Both lie outside the

@@ -1,4 +1,4 @@
-//! The records section of a batch: walking it without allocating, framing it, decompressing it.
+//! The records section of a batch: walking it without allocating, decompressing it.
 //!
 //! Never unbounded: whatever a compressed batch claims, at most `limit` bytes come out of it.
 
@@ -18,38 +18,6 @@ pub(crate) fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
         }
     }
     None
-}
-
-/// Appends a zig-zag varint.
-pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
-    let mut v = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while v >= 0x80 {
-        out.push((v & 0x7f) as u8 | 0x80);
-        v >>= 7;
-    }
-    out.push((v & 0x7f) as u8);
-}
-
-/// How many bytes [`put_varint`] writes for a value that is not negative.
-pub(crate) fn varint_len(value: u64) -> usize {
-    let bits = (64 - (value << 1).leading_zeros()).max(1) as usize;
-    bits.div_ceil(7)
-}
-
-/// Appends one record: its frame, then `payload` (key, value and headers as the protocol frames
-/// them), verbatim. Attributes and the timestamp's delta are 0.
-pub(crate) fn put_record(out: &mut Vec<u8>, offset_delta: i32, payload: &[u8]) {
-    let delta = u64::from(offset_delta.unsigned_abs());
-    let length = 2 + varint_len(delta) + payload.len();
-    put_varint(out, i64::try_from(length).unwrap_or(i64::MAX));
-    out.extend_from_slice(&[0, 0]);
-    put_varint(out, i64::from(offset_delta));
-    out.extend_from_slice(payload);
-}
-
-/// The most that [`put_record`] adds for a payload of this size.
-pub(crate) fn framed_len(payload: usize) -> usize {
-    payload + 2 + 5 + varint_len(payload as u64 + 7)
 }
 
 /// Skips `bytes(x)`: a length that may be −1, and as many bytes.

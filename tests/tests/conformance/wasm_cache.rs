@@ -24,8 +24,8 @@ async fn one_vm_serves_all_partitions_of_a_transform() {
 #[tokio::test]
 async fn a_failure_on_one_partition_restarts_the_vm_once_and_the_others_go_on() {
     // The partition that failed rests for an hour.
-    let backoff = vec![Duration::from_secs(3600)];
-    let timing = TransformTiming { backoff, ..TransformTiming::default() };
+    let hour = Duration::from_secs(3600);
+    let timing = TransformTiming { backoff: hour, max_backoff: hour, ..TransformTiming::default() };
     let cluster = Cluster::start_with(timing, &[("in", 2), ("out", 2)]).await;
     cluster.deploy("counter", "in", &["out"]).await;
     cluster.produce("in", 1, vec![record("key", "value")]).await;

@@ -7,15 +7,24 @@
 //!       └───────────── next offset, committed after the outputs ◀────────────┘
 //! ```
 //!
-//! One thread and one VM for each transform; it serves the input partitions in turn. At least
-//! once: progress is written after the outputs, so what a killed broker had not committed is
-//! transformed again. A batch on which the guest traps is tried again for ever, with a growing
-//! back-off, while the other partitions go on in a new VM. Nothing here may decode a record.
+//! One thread and one VM for each transform; it serves the input partitions in turn. When a partition
+//! starts, rests and commits is decided by [`tickpanda_host::processor`]. At least once: progress is
+//! written after the outputs, so what a killed broker had not committed is transformed again. A batch
+//! on which the guest traps is tried again for ever, with a growing back-off, while the other
+//! partitions go on in a new VM. Nothing here may decode a record.
+//!
+//! - `worker`: the thread; `turn`: one partition's turn, from `input` through `guest` to `output`
+//! - `handle`, `status`: the transform from outside; `progress`: what is kept on disk; `logs`: what guests print
 
+mod guest;
+mod handle;
+mod input;
+mod logs;
 mod output;
 mod progress;
 mod spec;
 mod status;
+mod turn;
 mod worker;
 
 pub use spec::{StartFrom, TransformSpec, TransformTiming};
@@ -28,6 +37,7 @@ use tickpanda_host::Module;
 
 use crate::error::BrokerError;
 use crate::storage::Store;
+use handle::Handle;
 use worker::Worker;
 
 /// Transforms at most: as many heaps as Redpanda reserves by default.
@@ -38,7 +48,7 @@ const MOST: usize = 10;
 pub(crate) struct Engine {
     store: Arc<Store>,
     timing: TransformTiming,
-    running: Mutex<BTreeMap<String, worker::Handle>>,
+    running: Mutex<BTreeMap<String, Handle>>,
 }
 
 impl Engine {
@@ -46,7 +56,7 @@ impl Engine {
         Self { store, timing, running: Mutex::default() }
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, worker::Handle>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
         // The map is whole after any panic: handles are put in and taken out in one step.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,14 +83,14 @@ impl Engine {
         }
         let progress = progress::Progress::load(&self.store.transforms_dir(), &spec, &input)?;
         let name = spec.name.clone();
-        let handle = Worker::start(spec, module, input, outputs, progress, self.timing.clone())?;
+        let handle = Worker::start(spec, module, input, outputs, progress, self.timing)?;
         running.insert(name, handle);
         Ok(())
     }
 
     /// How far every transform is.
     pub(crate) fn status(&self) -> Vec<TransformStatus> {
-        self.running().values().map(worker::Handle::status).collect()
+        self.running().values().map(Handle::status).collect()
     }
 
     /// The name of a transform that reads or writes this topic.
@@ -91,13 +101,13 @@ impl Engine {
 
     /// Tells all transforms to end; does not wait.
     pub(crate) fn stop(&self) {
-        self.running().values().for_each(worker::Handle::stop);
+        self.running().values().for_each(Handle::stop);
     }
 
     /// Ends all transforms, their progress committed. Blocks until they have ended.
     pub(crate) fn shut_down(&self) {
         self.stop();
         let running = std::mem::take(&mut *self.running());
-        running.into_values().for_each(worker::Handle::join);
+        running.into_values().for_each(Handle::join);
     }
 }

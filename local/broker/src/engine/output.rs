@@ -1,11 +1,11 @@
-//! Framing what a guest wrote into batches of an output topic, and appending them.
+//! Appending what a guest wrote to its output topics.
 
 use std::sync::Arc;
 
 use tickpanda_host::Outputs;
+use tickpanda_host::processor::{OutputBatch, TimestampType, output_partition};
 
-use crate::batch::{self, HEADER, Header};
-use crate::records;
+use crate::batch::Header;
 use crate::storage::{AppendError, Topic};
 
 /// Why outputs could not be written.
@@ -27,59 +27,59 @@ pub(super) struct Writers(Vec<Writer>);
 #[derive(Debug)]
 struct Writer {
     topic: Arc<Topic>,
-    records: Vec<u8>,
-    count: i32,
-    batch: Vec<u8>,
+    batch: OutputBatch,
 }
 
 impl Writers {
     pub(super) fn new(topics: Vec<Arc<Topic>>) -> Self {
-        let one = |topic| Writer { topic, records: Vec::new(), count: 0, batch: Vec::new() };
+        let one = |topic| Writer { topic, batch: OutputBatch::default() };
         Self(topics.into_iter().map(one).collect())
     }
 
-    /// Takes all that came out of one input batch, or nothing of it: appends what no longer fits
-    /// into one output batch. `now` (ms) is the time of what is appended, `input` the index of
+    /// How many output topics.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes all that came out of one input batch for the outputs that want it, or nothing of it: appends
+    /// what no longer fits into one output batch. `now` (ms) is the time of what is appended, `input` the index of
     /// the input partition.
     pub(super) fn take(
         &mut self,
         outputs: &Outputs,
+        wants: impl Fn(usize) -> bool,
         input: usize,
         now: i64,
     ) -> Result<(), OutputError> {
+        let wanted = || outputs.iter().filter(|output| wants(output.topic));
         // All are looked at before any is taken, so that a retry does not repeat half of them.
-        for output in outputs.iter() {
-            let writer = &self.0[output.topic];
-            let size = HEADER + records::framed_len(output.payload.len());
+        for output in wanted() {
+            let (writer, size) = (&self.0[output.topic], OutputBatch::len_of(output.payload));
             if size > writer.limit() {
                 let (topic, limit) = (writer.topic.name.clone(), writer.limit());
                 return Err(OutputError::TooLarge { topic, size, limit });
             }
         }
-        for output in outputs.iter() {
+        for output in wanted() {
             let writer = &mut self.0[output.topic];
-            if HEADER + writer.records.len() + records::framed_len(output.payload.len())
-                > writer.limit()
-            {
+            if writer.batch.len_with(output.payload) > writer.limit() {
                 writer.flush(input, now)?;
             }
-            records::put_record(&mut writer.records, writer.count, output.payload);
-            writer.count += 1;
+            writer.batch.push(output.payload);
         }
         Ok(())
     }
 
-    /// Appends all that was taken.
-    pub(super) fn flush(&mut self, input: usize, now: i64) -> Result<(), OutputError> {
-        self.0.iter_mut().try_for_each(|writer| writer.flush(input, now))
-    }
-
-    /// Forgets what was taken and not appended.
-    pub(super) fn clear(&mut self) {
-        for writer in &mut self.0 {
-            writer.records.clear();
-            writer.count = 0;
-        }
+    /// Appends all that was taken for one output; where that fails, forgets it.
+    pub(super) fn flush(
+        &mut self,
+        output: usize,
+        input: usize,
+        now: i64,
+    ) -> Result<(), OutputError> {
+        let flushed = self.0[output].flush(input, now);
+        self.0[output].batch.clear();
+        flushed
     }
 }
 
@@ -89,20 +89,18 @@ impl Writer {
     }
 
     fn flush(&mut self, input: usize, now: i64) -> Result<(), OutputError> {
-        if self.count == 0 {
+        let Some(batch) = self.batch.seal(now, TimestampType::LogAppendTime) else {
             return Ok(());
-        }
-        self.batch.clear();
-        batch::write(&mut self.batch, &self.records, self.count, now);
-        let partition = &self.topic.partitions[input % self.topic.partitions.len()];
-        let appended = match Header::parse(&self.batch) {
-            Ok(header) => partition.append(&header, &self.batch),
+        };
+        let partitions = &self.topic.partitions;
+        let partition = &partitions[output_partition(input, partitions.len())];
+        let appended = match Header::parse(batch) {
+            Ok(header) => partition.append(&header, batch),
             Err(error) => Err(AppendError::Io(std::io::Error::other(error))),
         };
         appended
             .map_err(|source| OutputError::Append { topic: self.topic.name.clone(), source })?;
-        self.records.clear();
-        self.count = 0;
+        self.batch.clear();
         Ok(())
     }
 }

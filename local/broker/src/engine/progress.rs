@@ -6,9 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tickpanda_host::processor::PartitionCommit;
 use uuid::Uuid;
 
 use super::spec::{StartFrom, TransformSpec};
+use crate::batch::Header;
 use crate::error::BrokerError;
 use crate::storage::{Partition, Topic, id_text, write_atomically};
 
@@ -27,8 +29,29 @@ struct State {
     /// The input topic's id: a topic created again is begun anew.
     #[serde(with = "id_text")]
     input: Uuid,
-    /// The next offset to transform, by input partition.
-    next: BTreeMap<i32, i64>,
+    /// The output topics for which the offsets are.
+    #[serde(default)]
+    outputs: Vec<String>,
+    /// By input partition, for each output the offset behind the last batch that is done.
+    next: BTreeMap<i32, Offsets>,
+}
+
+/// Files that were written before outputs had offsets of their own hold one number.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Offsets {
+    Of(Vec<i64>),
+    Common(i64),
+}
+
+impl Offsets {
+    /// Where all outputs are done.
+    fn least(&self) -> i64 {
+        match self {
+            Self::Of(offsets) => offsets.iter().copied().min().unwrap_or(0),
+            Self::Common(offset) => *offset,
+        }
+    }
 }
 
 impl Progress {
@@ -45,13 +68,21 @@ impl Progress {
             id: Uuid::new_v4(),
             name: spec.name.clone(),
             input: input.id,
+            outputs: spec.output_topics.clone(),
             next: BTreeMap::new(),
         });
+        let same_outputs = state.outputs == spec.output_topics;
+        let count = spec.output_topics.len();
         for (index, partition) in (0..).zip(&input.partitions) {
-            if let std::collections::btree_map::Entry::Vacant(entry) = state.next.entry(index) {
-                entry.insert(start(partition, spec.start).map_err(BrokerError::io("read", dir))?);
-            }
+            let offsets = match state.next.get(&index) {
+                Some(Offsets::Of(offsets)) if same_outputs && offsets.len() == count => continue,
+                // What an output has is not known of another: all begin where all are done.
+                Some(kept) => kept.least(),
+                None => start(partition, spec.start).map_err(BrokerError::io("read", dir))?,
+            };
+            state.next.insert(index, Offsets::Of(vec![offsets; count]));
         }
+        state.outputs.clone_from(&spec.output_topics);
         let progress = Self { path: dir.join(format!("{}.json", state.id)), state };
         progress.save().map_err(BrokerError::io("write", &progress.path))?;
         Ok(progress)
@@ -61,14 +92,24 @@ impl Progress {
         self.state.id
     }
 
-    /// The committed positions, by input partition.
-    pub(super) fn next(&self) -> impl Iterator<Item = i64> {
-        self.state.next.values().copied()
+    /// What is kept of an input partition.
+    pub(super) fn kept(&self, partition: usize) -> PartitionCommit {
+        let offsets = i32::try_from(partition).ok().and_then(|index| self.state.next.get(&index));
+        let outputs = match offsets {
+            Some(Offsets::Of(offsets)) => offsets.iter().copied().map(Some).collect(),
+            Some(Offsets::Common(_)) | None => vec![None; self.state.outputs.len()],
+        };
+        PartitionCommit { partition, outputs }
     }
 
     /// Keeps these positions. The outputs of all that lies before them must have been appended.
-    pub(super) fn commit(&mut self, next: impl Iterator<Item = i64>) -> io::Result<()> {
-        self.state.next = (0..).zip(next).collect();
+    pub(super) fn commit(&mut self, commits: &[PartitionCommit]) -> io::Result<()> {
+        for commit in commits {
+            let index = i32::try_from(commit.partition).map_err(io::Error::other)?;
+            // Each was found when this was loaded.
+            let offsets = commit.outputs.iter().map(|next| next.unwrap_or(0)).collect();
+            self.state.next.insert(index, Offsets::Of(offsets));
+        }
         self.save()
     }
 
@@ -102,19 +143,18 @@ fn find(dir: &Path, name: &str, input: Uuid) -> Result<Option<State>, BrokerErro
 
 fn start(partition: &Partition, from: StartFrom) -> io::Result<i64> {
     let (start, end) = partition.watermarks();
-    Ok(match from {
-        StartFrom::Earliest => start,
-        StartFrom::Latest => end,
-        StartFrom::Timestamp(at) => {
-            let found = partition.find_time(at).map_err(io::Error::other)?;
-            match found {
-                Some(slice) => {
-                    let batch = slice.read(0, true)?;
-                    let header = crate::batch::Header::parse(&batch).map_err(io::Error::other)?;
-                    header.base_offset.max(start)
-                }
-                None => end,
-            }
-        }
-    })
+    let at_time = match from {
+        StartFrom::Timestamp(at) => first_batch(partition, at)?,
+        _ => None,
+    };
+    Ok(from.offset(start, end, at_time))
+}
+
+/// The first offset of the first batch with a record at or after the time `at` (ms).
+fn first_batch(partition: &Partition, at: i64) -> io::Result<Option<i64>> {
+    let Some(slice) = partition.find_time(at).map_err(io::Error::other)? else {
+        return Ok(None);
+    };
+    let header = Header::parse(&slice.read(0, true)?).map_err(io::Error::other)?;
+    Ok(Some(header.base_offset))
 }

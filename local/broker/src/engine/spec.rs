@@ -1,7 +1,6 @@
 //! What a transform is: its module, its topics, its environment, where it starts.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::error::BrokerError;
 
@@ -23,44 +22,9 @@ pub struct TransformSpec {
 }
 
 /// Where a transform without progress starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartFrom {
-    /// With the first record there is.
-    Earliest,
-    /// With the first record after the deploy.
-    Latest,
-    /// With the first batch that holds a record at or after this time (ms since the epoch); with
-    /// the first record after the deploy if there is none.
-    Timestamp(i64),
-}
-
-/// When the engine does things. The default is prompt: it works as soon as there is input.
-#[derive(Debug, Clone)]
-pub struct TransformTiming {
-    /// Progress is written so often, if there is any.
-    pub commit_interval: Duration,
-    /// How long a partition rests after its first, second, … failure in a row; the last is
-    /// repeated.
-    pub backoff: Vec<Duration>,
-}
-
-impl Default for TransformTiming {
-    fn default() -> Self {
-        Self {
-            commit_interval: Duration::from_secs(1),
-            backoff: [1, 2, 4, 8, 16, 30].map(Duration::from_secs).into(),
-        }
-    }
-}
-
-impl TransformTiming {
-    /// The rest after so many failures in a row, at least one.
-    pub(super) fn rest(&self, failures: u32) -> Duration {
-        let step = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
-        let rest = self.backoff.get(step).or(self.backoff.last());
-        rest.copied().unwrap_or(Duration::from_secs(1))
-    }
-}
+pub use tickpanda_host::processor::StartPosition as StartFrom;
+/// When the engine does things: as the broker, or promptly, which is the default.
+pub use tickpanda_host::processor::Timing as TransformTiming;
 
 impl TransformSpec {
     /// The broker's rules for names, topics and environment.

@@ -1,5 +1,6 @@
 //! How far a transform is, for people and for whoever waits for it to be done.
 
+use tickpanda_host::LogDrops;
 use uuid::Uuid;
 
 /// A transform with its input partitions.
@@ -15,6 +16,8 @@ pub struct TransformStatus {
     pub output_topics: Vec<String>,
     /// One for each partition of the input topic, in order.
     pub partitions: Vec<PartitionStatus>,
+    /// Messages of the guest that nobody saw, by the broker's rules.
+    pub dropped_logs: LogDrops,
 }
 
 /// One input partition of a transform.
@@ -36,11 +39,15 @@ pub struct PartitionStatus {
     pub failures: u64,
 }
 
-/// Whether a partition's transform gets on.
+/// Whether a partition's transform gets on, in the broker's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransformState {
+    /// It is about to start.
+    Inactive,
     /// It works, or waits for input.
     Running,
     /// It has failed and is resting before it tries the same batch again.
     Errored(String),
+    /// Its module could not be compiled. Does not occur here, where that is refused at the deploy.
+    Unknown,
 }

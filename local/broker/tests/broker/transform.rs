@@ -109,7 +109,7 @@ async fn a_clean_restart_repeats_nothing_and_a_crash_loses_nothing() {
         commit_interval: Duration::from_secs(3600),
         ..TransformTiming::default()
     };
-    let broker = topics(dir.path(), 2, 2, never.clone()).await;
+    let broker = topics(dir.path(), 2, 2, never).await;
     broker.deploy(spec(IDENTITY)).await.unwrap();
     for index in 0..2 {
         let client = partition(broker.addr(), "in", index).await;
@@ -124,7 +124,7 @@ async fn a_clean_restart_repeats_nothing_and_a_crash_loses_nothing() {
     let id = broker.transform_status()[0].id;
     broker.shutdown().await.unwrap();
 
-    let broker = topics(dir.path(), 2, 2, never.clone()).await;
+    let broker = topics(dir.path(), 2, 2, never).await;
     broker.deploy(spec(IDENTITY)).await.unwrap();
     assert_eq!(broker.transform_status()[0].id, id);
     let client = partition(broker.addr(), "in", 0).await;
@@ -137,7 +137,7 @@ async fn a_clean_restart_repeats_nothing_and_a_crash_loses_nothing() {
         let files = std::fs::read_dir(crashed.path().join("transforms")).unwrap();
         let json = std::fs::read_to_string(files.last().unwrap().unwrap().path()).unwrap();
         let state: serde_json::Value = serde_json::from_str(&json).unwrap();
-        ["0", "1"].iter().map(|p| state["next"][p].as_i64().unwrap()).collect()
+        ["0", "1"].iter().map(|p| state["next"][p][0].as_i64().unwrap()).collect()
     };
     let broker = topics(crashed.path(), 2, 2, never).await;
     assert_eq!(broker.watermarks("out"), [(0, 50), (0, 50)]);
@@ -156,9 +156,12 @@ async fn a_clean_restart_repeats_nothing_and_a_crash_loses_nothing() {
 #[tokio::test]
 async fn a_trap_is_tried_again_and_blocks_its_partition_only() {
     let dir = tempfile::tempdir().unwrap();
-    let backoff = vec![Duration::from_millis(20), Duration::from_millis(40)];
-    let broker =
-        topics(dir.path(), 2, 2, TransformTiming { backoff, ..TransformTiming::default() }).await;
+    let timing = TransformTiming {
+        backoff: Duration::from_millis(20),
+        max_backoff: Duration::from_millis(40),
+        ..TransformTiming::prompt()
+    };
+    let broker = topics(dir.path(), 2, 2, timing).await;
     broker.deploy(spec(&trapping())).await.unwrap();
     let mut raw = Raw::connect(broker.addr()).await;
     for values in [&[&b"a"[..], b"b"][..], &[b"c", b"!"], &[b"d"]] {
@@ -168,9 +171,12 @@ async fn a_trap_is_tried_again_and_blocks_its_partition_only() {
     until("it has failed three times", || async { status()[0].failures >= 3 }).await;
     raw.produce("in", 1, batch(&[b"x"])).await;
     until("the other partition gets on", || async { status()[1].lag == 0 }).await;
+    let errored = |state: &TransformState| matches!(state, TransformState::Errored(_));
+    until("it rests", || async { errored(&status()[0].state) }).await;
     let partitions = status();
-    let TransformState::Errored(why) = &partitions[0].state else { panic!("{partitions:?}") };
-    assert!(why.contains("unreachable"), "{why}");
+    if let TransformState::Errored(why) = &partitions[0].state {
+        assert!(why.contains("unreachable"), "{why}");
+    }
     assert_eq!((partitions[0].next, partitions[0].committed, partitions[0].lag), (2, 2, 3));
     assert_eq!(partitions[1].state, TransformState::Running);
     // Nothing of the batch that fails, and nothing behind it.
@@ -205,9 +211,11 @@ async fn output_batches_stay_within_max_message_bytes() {
     // One record that no batch can hold: as in Redpanda, the transform stays where it is.
     raw.produce("in", 0, batch(&[&[1; 2000]])).await;
     let status = || broker.transform_status().remove(0).partitions.remove(0);
-    until("it has failed", || async { status().failures > 0 }).await;
-    let TransformState::Errored(why) = status().state else { panic!("{:?}", status()) };
-    assert!(why.contains("max.message.bytes=1000"), "{why}");
+    until("it has failed for that reason", || async {
+        matches!(status().state, TransformState::Errored(why) if why.contains("max.message.bytes=1000"))
+    })
+    .await;
+    assert!(status().failures > 0);
 }
 
 #[tokio::test]
@@ -313,4 +321,116 @@ async fn new_input_is_transformed_at_once() {
     );
     assert!(took[0] < Duration::from_millis(20), "fastest {:?}", took[0]);
     assert!(took[29] < Duration::from_secs(5), "slowest {:?}", took[29]);
+}
+
+/// The identity, and every record to the second output too.
+fn tee() -> String {
+    let import = "(memory (export";
+    let options = "(import \"redpanda_transform\" \"write_record_with_options\" \
+        (func $write_with (param i32 i32 i32 i32) (result i32)))";
+    let again = "(br $records)";
+    assert!(IDENTITY.matches(import).count() == 1 && IDENTITY.matches(again).count() == 1);
+    let write =
+        "(drop (call $write_with (i32.const 4096) (local.get $len) (i32.const 80) (i32.const 7)))";
+    let data = r#"(data (i32.const 80) "\01\0aother")"#;
+    IDENTITY
+        .replace(again, &format!("{write} {again}"))
+        .replace(import, &format!("{options} {import}"))
+        .replace("(func (export \"_start\")", &format!("{data} (func (export \"_start\")"))
+}
+
+/// The file in which the only transform's progress is kept.
+fn progress_file(dir: &Path) -> std::path::PathBuf {
+    std::fs::read_dir(dir.join("transforms")).unwrap().last().unwrap().unwrap().path()
+}
+
+#[tokio::test]
+async fn outputs_that_are_ahead_after_a_restart_are_not_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = topics(dir.path(), 1, 1, TransformTiming::prompt()).await;
+    let mut raw = Raw::connect(broker.addr()).await;
+    for values in [&[&b"a"[..], b"b"][..], &[b"c"], &[b"d"]] {
+        raw.produce("in", 0, batch(values)).await;
+    }
+    broker.deploy(spec(&tee())).await.unwrap();
+    drained(&broker).await;
+    broker.shutdown().await.unwrap();
+
+    // As if the broker had been killed when the second output had only the first batch, and all of it, kept.
+    let file = progress_file(dir.path());
+    let mut kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(kept["next"]["0"], serde_json::json!([4, 4]));
+    kept["next"]["0"] = serde_json::json!([3, 2]);
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let broker = topics(dir.path(), 1, 1, TransformTiming::prompt()).await;
+    broker.deploy(spec(&tee())).await.unwrap();
+    drained(&broker).await;
+    for (topic, expected) in [("out", &b"abcdd"[..]), ("other", b"abcdcd")] {
+        let client = partition(broker.addr(), topic, 0).await;
+        let records = read_from(&client, 0, 1 << 20).await;
+        let got: Vec<u8> = records.iter().flat_map(|r| value(r).to_vec()).collect();
+        assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected), "{topic}");
+    }
+    broker.shutdown().await.unwrap();
+
+    // Before outputs had offsets of their own there was one number for all.
+    kept["next"]["0"] = 3.into();
+    kept.as_object_mut().unwrap().remove("outputs");
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let broker = topics(dir.path(), 1, 1, TransformTiming::prompt()).await;
+    broker.deploy(spec(&tee())).await.unwrap();
+    drained(&broker).await;
+    assert_eq!((broker.watermarks("out")[0].1, broker.watermarks("other")[0].1), (6, 7));
+}
+
+#[tokio::test]
+async fn the_brokers_own_waits_are_kept_under_broker_timing() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = topics(dir.path(), 1, 1, TransformTiming::broker()).await;
+    let mut raw = Raw::connect(broker.addr()).await;
+    raw.produce("in", 0, batch(&[b"x"])).await;
+    let deployed = Instant::now();
+    broker.deploy(spec(IDENTITY)).await.unwrap();
+    let status = || broker.transform_status().remove(0).partitions.remove(0);
+    assert_eq!(status().state, TransformState::Inactive);
+    until("it has transformed", || async { broker.watermarks("out") == [(0, 1)] }).await;
+    let ran = deployed.elapsed();
+    assert!(ran >= Duration::from_secs(3), "one commit interval before it runs, not {ran:?}");
+    let partition = status();
+    assert_eq!((partition.state, partition.committed), (TransformState::Running, 0));
+
+    // Between the looks at a drained input new records wait.
+    let mut longest = Duration::ZERO;
+    for n in 2..4 {
+        let asked = Instant::now();
+        raw.produce("in", 0, batch(&[b"x"])).await;
+        until("it is transformed", || async { broker.watermarks("out") == [(0, n)] }).await;
+        longest = longest.max(asked.elapsed());
+    }
+    assert!(longest > Duration::from_millis(500), "it has not waited: {longest:?}");
+    until("it is committed", || async { status().committed == 3 }).await;
+    assert!(deployed.elapsed() >= ran + Duration::from_secs(3), "{:?}", deployed.elapsed());
+}
+
+#[tokio::test]
+async fn messages_that_redpanda_would_drop_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = topics(dir.path(), 1, 1, TransformTiming::prompt()).await;
+    let (memory, start) = ("(memory (export", "(func (export \"_start\")");
+    let print = "(import \"wasi_snapshot_preview1\" \"fd_write\" \
+        (func $print (param i32 i32 i32 i32) (result i32)))";
+    let data =
+        r#"(data (i32.const 96) "\70\00\00\00\04\00\00\00") (data (i32.const 112) "bad\07")"#;
+    let call = "(drop (call $print (i32.const 2) (i32.const 96) (i32.const 1) (i32.const 88)))";
+    let guest = IDENTITY
+        .replace(memory, &format!("{print} {memory}"))
+        .replace(start, &format!("{data} {start}"))
+        .replace("(br $records)", &format!("{call} (br $records)"));
+    broker.deploy(spec(&guest)).await.unwrap();
+    let mut raw = Raw::connect(broker.addr()).await;
+    raw.produce("in", 0, batch(&[b"1", b"2", b"3"])).await;
+    drained(&broker).await;
+    let dropped = broker.transform_status()[0].dropped_logs;
+    assert_eq!((dropped.control_character, dropped.total()), (3, 3));
 }
