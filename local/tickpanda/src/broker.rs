@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tickpanda_broker::{Broker, BrokerConfig};
 
+use crate::timing::Timing;
 use crate::topics;
 
 /// Run the local Kafka-protocol broker, with tickpanda's topics and, where a module is given, its
@@ -37,6 +38,10 @@ pub struct BrokerSettings {
     #[arg(long, value_name = "FILE", env = "TICKPANDA_TRANSFORM_WASM")]
     wasm: Option<PathBuf>,
 
+    /// The waits around the transform.
+    #[arg(long, value_enum, default_value_t)]
+    timing: Timing,
+
     /// Stop when standard input closes: for a parent that may be killed.
     #[arg(long)]
     stop_on_stdin_close: bool,
@@ -47,6 +52,7 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
     let mut config = BrokerConfig {
         listen: settings.listen,
         allow_remote: settings.allow_remote,
+        transforms: settings.timing.waits(),
         ..BrokerConfig::new(settings.data_dir)
     };
     if let Some(address) = settings.advertise {

@@ -14,4 +14,5 @@ pub mod cli;
 pub mod demo;
 pub mod exchange;
 pub mod make_trades;
+pub mod timing;
 mod topics;

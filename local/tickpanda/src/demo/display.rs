@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::timing::Timing;
+
 /// What the line shows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Glance {
@@ -15,6 +17,8 @@ pub(crate) struct Glance {
     pub(crate) rows: u64,
     /// Records that are on a topic but not yet through the transform, or not yet in the database.
     pub(crate) lag: u64,
+    /// With which waits the transform runs: the lag is nothing without it.
+    pub(crate) timing: Timing,
     /// Pair and its latest price, as text.
     pub(crate) prices: Vec<(String, f64)>,
 }
@@ -24,7 +28,7 @@ impl fmt::Display for Glance {
         let n = grouped;
         write!(
             f,
-            "{:>4} s  frames {:>9} (+{}/s)  ticks {:>9}  candles {:>6}  dead {:>2}  rows {:>9}  lag {:>5} ",
+            "{:>4} s  frames {:>9} (+{}/s)  ticks {:>9}  candles {:>6}  dead {:>2}  rows {:>9}  lag {:>5} ({}) ",
             self.elapsed.as_secs(),
             n(self.frames),
             n(self.frames_a_second),
@@ -33,6 +37,7 @@ impl fmt::Display for Glance {
             n(self.dead_letters),
             n(self.rows),
             n(self.lag),
+            self.timing,
         )?;
         for (pair, price) in &self.prices {
             write!(f, " {pair} {}", money(*price))?;

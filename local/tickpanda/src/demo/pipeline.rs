@@ -20,11 +20,14 @@ use super::feed::Feed;
 use super::settings::DemoSettings;
 use super::sums::Sums;
 use super::{STOP_DEADLINE, recount};
+use crate::timing::Timing;
 use crate::topics;
 
 /// All parts of the running demo.
 pub(crate) struct Pipeline {
     pub(super) broker: Broker,
+    /// With which waits its transform runs.
+    pub(super) timing: Timing,
     client: Client,
     /// Under which the sink keeps this broker's topics.
     pub(super) clusters: Vec<String>,
@@ -77,6 +80,7 @@ impl Pipeline {
         let raw_before = total(&broker, topic::RAW);
         let mut pipeline = Pipeline {
             broker,
+            timing: settings.timing,
             client,
             clusters,
             pool,
@@ -199,8 +203,10 @@ pub(super) fn total(broker: &Broker, topic: &str) -> u64 {
 
 /// Listens where asked; by default where Kafka clients expect it, if that is free.
 async fn start_broker(settings: &DemoSettings, dir: &Path) -> Result<Broker> {
-    let start =
-        |listen| Broker::start(BrokerConfig { listen, ..BrokerConfig::new(dir.join("broker")) });
+    let start = |listen| {
+        let config = BrokerConfig::new(dir.join("broker"));
+        Broker::start(BrokerConfig { listen, transforms: settings.timing.waits(), ..config })
+    };
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let started = match settings.kafka_listen {
         Some(listen) => start(listen).await,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::timing::Timing;
+
 /// Run the whole pipeline on this machine and watch it.
 ///
 /// Frames travel over real sockets from a local exchange (or the real vendor, with --live) through
@@ -53,6 +55,10 @@ pub struct DemoSettings {
     /// Where the broker listens for Kafka clients [default: 127.0.0.1:9092, or a free port where that is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub kafka_listen: Option<SocketAddr>,
+
+    /// The waits around the transform.
+    #[arg(long, value_enum, default_value_t)]
+    pub timing: Timing,
 
     /// The transform's module; `cargo xtask demo` builds it and sets the variable.
     #[arg(long, value_name = "FILE", env = "TICKPANDA_TRANSFORM_WASM")]

@@ -93,6 +93,7 @@ impl Pipeline {
                         dead_letters: now.outputs[2],
                         rows: now.rows,
                         lag: now.transform_lag + now.sink_lag,
+                        timing: self.timing,
                         prices: database::prices(&self.pool, &symbols).await.unwrap_or_default(),
                     };
                     println!("{glance}");
