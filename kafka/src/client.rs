@@ -207,8 +207,13 @@ impl Client {
         found.partitions.iter().map(|p| leader(p.partition_index, p.leader_id)).collect()
     }
 
-    /// As [`Client::leaders`], for one partition and from memory where possible.
-    pub(crate) async fn leader(&self, topic: &str, partition: i32) -> Result<String> {
+    /// The leader's address (`host:port`) of one partition, from memory where possible: for who talks to it
+    /// in a way that this client does not.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaError::UnknownTopic`], [`KafkaError::UnknownPartition`]; transient while it has no leader.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Result<String> {
         // A partition that is not known may have been added since.
         let known = lock(&self.shared.leaders)
             .get(topic)
@@ -228,7 +233,8 @@ impl Client {
             .ok_or_else(|| KafkaError::UnknownPartition { topic: topic.to_owned(), partition })
     }
 
-    pub(crate) fn forget_leaders(&self, topic: &str) {
+    /// Has the leaders of a topic looked up again: one of them has refused or gone.
+    pub fn forget_leaders(&self, topic: &str) {
         lock(&self.shared.leaders).remove(topic);
     }
 

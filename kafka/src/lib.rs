@@ -36,9 +36,9 @@ pub mod read;
 pub mod topics;
 
 pub use client::{Client, ClientConfig};
-pub use decode::{Header, Record};
+pub use decode::{Batch, Header, Record};
 pub use error::KafkaError;
-pub use offsets::At;
+pub use offsets::{At, Committed};
 pub use partitioner::murmur2_partition;
-pub use read::Read;
+pub use read::{Read, ReadBatches};
 pub use topics::{Broker, ClusterInfo, Creation, TopicInfo, TopicSpec};

@@ -22,7 +22,7 @@ use crate::client::{Client, host_port, topic_name};
 use crate::error::{Result, check};
 use crate::read::READ_COMMITTED;
 
-/// An end of a partition.
+/// A place on a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
     /// The first offset that is still there.
@@ -30,6 +30,19 @@ pub enum At {
     /// One after the last offset that [`Client::read`] can give: the end of the partition, or the
     /// start of the first transaction that is still open.
     Latest,
+    /// The first record at or after this time (ms since the epoch, not negative); −1 where there is none.
+    Time(i64),
+}
+
+/// What a group has committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the record to read next.
+    pub next_offset: i64,
+    /// What the reader wants to remember with it: brokers take 4 KiB.
+    pub metadata: String,
 }
 
 impl At {
@@ -38,12 +51,13 @@ impl At {
         match self {
             Self::Latest => -1,
             Self::Earliest => -2,
+            Self::Time(ms) => ms.max(0),
         }
     }
 }
 
 impl Client {
-    /// One end of every partition of `topic`: `(partition, offset)`, by partition.
+    /// One place on every partition of `topic`: `(partition, offset)`, by partition.
     ///
     /// # Errors
     ///
@@ -91,10 +105,20 @@ impl Client {
     /// [`KafkaError::UnknownTopic`](crate::KafkaError::UnknownTopic), or when the group's coordinator
     /// does not answer.
     pub async fn committed_offsets(&self, group: &str, topic: &str) -> Result<Vec<(i32, i64)>> {
+        let committed = self.committed(group, topic).await?;
+        Ok(committed.into_iter().map(|found| (found.partition, found.next_offset)).collect())
+    }
+
+    /// As [`Client::committed_offsets`], with their metadata.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::committed_offsets`].
+    pub async fn committed(&self, group: &str, topic: &str) -> Result<Vec<Committed>> {
         self.retrying(|| self.committed_once(group, topic)).await
     }
 
-    async fn committed_once(&self, group: &str, topic: &str) -> Result<Vec<(i32, i64)>> {
+    async fn committed_once(&self, group: &str, topic: &str) -> Result<Vec<Committed>> {
         let partitions = self.leaders(topic).await?.into_keys().collect();
         let asked = OffsetFetchRequestTopic::default()
             .with_name(topic_name(topic))
@@ -110,10 +134,14 @@ impl Client {
         for found in answer.topics.into_iter().flat_map(|t| t.partitions) {
             check(&broker, OffsetFetchRequest::NAME, found.error_code, None, about)?;
             if found.committed_offset >= 0 {
-                offsets.push((found.partition_index, found.committed_offset));
+                offsets.push(Committed {
+                    partition: found.partition_index,
+                    next_offset: found.committed_offset,
+                    metadata: found.metadata.as_deref().unwrap_or_default().to_owned(),
+                });
             }
         }
-        offsets.sort_unstable();
+        offsets.sort_unstable_by_key(|found| found.partition);
         Ok(offsets)
     }
 
@@ -128,18 +156,32 @@ impl Client {
         topic: &str,
         offsets: &[(i32, i64)],
     ) -> Result<()> {
+        let bare = |&(partition, next_offset): &(i32, i64)| Committed {
+            partition,
+            next_offset,
+            metadata: String::new(),
+        };
+        self.commit(group, topic, &offsets.iter().map(bare).collect::<Vec<_>>()).await
+    }
+
+    /// As [`Client::commit_offsets`], with metadata.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::commit_offsets`].
+    pub async fn commit(&self, group: &str, topic: &str, offsets: &[Committed]) -> Result<()> {
         if offsets.is_empty() {
             return Ok(());
         }
         self.retrying(|| self.commit_once(group, topic, offsets)).await
     }
 
-    async fn commit_once(&self, group: &str, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
-        let partition = |&(partition, offset): &(i32, i64)| {
+    async fn commit_once(&self, group: &str, topic: &str, offsets: &[Committed]) -> Result<()> {
+        let partition = |committed: &Committed| {
             OffsetCommitRequestPartition::default()
-                .with_partition_index(partition)
-                .with_committed_offset(offset)
-                .with_committed_metadata(Some(StrBytes::new()))
+                .with_partition_index(committed.partition)
+                .with_committed_offset(committed.next_offset)
+                .with_committed_metadata(Some(StrBytes::from_string(committed.metadata.clone())))
         };
         let committed = OffsetCommitRequestTopic::default()
             .with_name(topic_name(topic))

@@ -41,6 +41,18 @@ pub struct Read {
     pub last_stable: i64,
 }
 
+/// What one [`Client::read_batches`] found.
+#[derive(Debug, Clone)]
+pub struct ReadBatches {
+    /// The batches, whole: the first may begin before the offset asked for. Control batches and aborted
+    /// transactions are not among them.
+    pub batches: Vec<Batch>,
+    /// As [`Read::next_offset`].
+    pub next_offset: i64,
+    /// As [`Read::last_stable`].
+    pub last_stable: i64,
+}
+
 impl Client {
     /// Fetches records of one partition from `offset` on: about `max_bytes` (but always one whole
     /// batch), waiting up to `max_wait` for the first.
@@ -57,15 +69,44 @@ impl Client {
         max_bytes: i32,
         max_wait: Duration,
     ) -> Result<Read> {
-        let request = request(topic, partition, offset, max_bytes, max_wait);
+        let place = Place { topic, partition, offset, max_bytes, max_wait };
+        self.fetch(place, |found| assemble(found, offset).map(|read| (read.next_offset, read)))
+            .await
+    }
+
+    /// As [`Client::read`], but the batches as they are: for who must keep their bounds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::read`].
+    pub async fn read_batches(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_bytes: i32,
+        max_wait: Duration,
+    ) -> Result<ReadBatches> {
+        let place = Place { topic, partition, offset, max_bytes, max_wait };
+        self.fetch(place, |found| {
+            assemble_batches(found, offset).map(|read| (read.next_offset, read))
+        })
+        .await
+    }
+
+    /// `assemble` also tells where to go on.
+    async fn fetch<T>(
+        &self,
+        place: Place<'_>,
+        assemble: impl Fn(PartitionData) -> Result<(i64, T), DecodeError>,
+    ) -> Result<T> {
+        let request = place.request();
         self.retrying(|| async {
-            let broker = self.leader(topic, partition).await?;
-            let result = self.call(&broker, &request, max_wait).await;
-            let result = result.and_then(|answer| {
-                understand(answer, &broker, topic, partition, offset, max_bytes)
-            });
+            let broker = self.leader(place.topic, place.partition).await?;
+            let result = self.call(&broker, &request, place.max_wait).await;
+            let result = result.and_then(|answer| understand(answer, &broker, &place, &assemble));
             if result.as_ref().is_err_and(|e| e.is_transient() || e.is_unreachable()) {
-                self.forget_leaders(topic);
+                self.forget_leaders(place.topic);
             }
             result
         })
@@ -73,95 +114,124 @@ impl Client {
     }
 }
 
-fn request(
-    topic: &str,
+/// What is asked for.
+struct Place<'a> {
+    topic: &'a str,
     partition: i32,
     offset: i64,
     max_bytes: i32,
     max_wait: Duration,
-) -> FetchRequest {
-    let asked = FetchPartition::default()
-        .with_partition(partition)
-        .with_fetch_offset(offset)
-        .with_partition_max_bytes(max_bytes);
-    let asked = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![asked]);
-    FetchRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_max_wait_ms(i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX))
-        .with_min_bytes(1)
-        .with_max_bytes(max_bytes)
-        .with_isolation_level(READ_COMMITTED)
-        .with_topics(vec![asked])
 }
 
-fn understand(
+impl Place<'_> {
+    fn request(&self) -> FetchRequest {
+        let asked = FetchPartition::default()
+            .with_partition(self.partition)
+            .with_fetch_offset(self.offset)
+            .with_partition_max_bytes(self.max_bytes);
+        let asked =
+            FetchTopic::default().with_topic(topic_name(self.topic)).with_partitions(vec![asked]);
+        FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(i32::try_from(self.max_wait.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(1)
+            .with_max_bytes(self.max_bytes)
+            .with_isolation_level(READ_COMMITTED)
+            .with_topics(vec![asked])
+    }
+}
+
+fn understand<T>(
     answer: FetchResponse,
     broker: &str,
-    topic: &str,
-    partition: i32,
-    offset: i64,
-    max_bytes: i32,
-) -> Result<Read> {
-    let what = || format!("{topic}/{partition} from offset {offset}");
+    place: &Place<'_>,
+    assemble: impl Fn(PartitionData) -> Result<(i64, T), DecodeError>,
+) -> Result<T> {
+    let Place { partition, offset, max_bytes, .. } = *place;
+    let topic = || place.topic.to_owned();
+    let what = || format!("{}/{partition} from offset {offset}", place.topic);
     check(broker, FetchRequest::NAME, answer.error_code, None, what)?;
     let found = (answer.responses.into_iter().flat_map(|topic| topic.partitions))
         .find(|found| found.partition_index == partition)
         .ok_or_else(|| KafkaError::Malformed {
             broker: broker.to_owned(),
             api: FetchRequest::NAME,
-            reason: format!("{topic}/{partition} is not in it"),
+            reason: format!("{}/{partition} is not in it", place.topic),
         })?;
-    let topic = || topic.to_owned();
     if found.error_code == ResponseError::OffsetOutOfRange.code() {
         return Err(KafkaError::OffsetOutOfRange { topic: topic(), partition, offset });
     }
     check(broker, FetchRequest::NAME, found.error_code, None, what)?;
     let cut = found.records.as_ref().is_some_and(|records| !records.is_empty());
-    let read = assemble(found, offset).map_err(|source| KafkaError::Corrupt {
+    let (next_offset, read) = assemble(found).map_err(|source| KafkaError::Corrupt {
         topic: topic(),
         partition,
         offset,
         source,
     })?;
-    if cut && read.next_offset == offset {
+    if cut && next_offset == offset {
         return Err(KafkaError::BatchTooLarge { topic: topic(), partition, offset, max_bytes });
     }
     Ok(read)
 }
 
 /// The records of an answer from `offset` on.
-fn assemble(found: PartitionData, offset: i64) -> Result<Read, DecodeError> {
-    let mut aborted = Aborted::new(found.aborted_transactions.unwrap_or_default());
-    let (mut records, mut next_offset, mut unpacked) = (Vec::new(), offset, 0_usize);
-    for batch in Batches::new(found.records.unwrap_or_default()) {
-        let batch = batch?;
-        if !aborted.hides(&batch)? && !batch.is_control() && batch.next_offset() > offset {
-            let unpacking = batch.records()?;
-            unpacked = unpacked.saturating_add(unpacking.unpacked_len());
-            records.reserve(unpacking.size_hint().0);
-            for record in unpacking {
-                let record = record?;
-                if record.offset >= offset {
-                    records.push(record);
-                }
+fn assemble(mut found: PartitionData, offset: i64) -> Result<Read, DecodeError> {
+    let (mut records, mut unpacked) = (Vec::new(), 0_usize);
+    let next_offset = visible(&mut found, offset, |batch| {
+        let unpacking = batch.records()?;
+        unpacked = unpacked.saturating_add(unpacking.unpacked_len());
+        records.reserve(unpacking.size_hint().0);
+        for record in unpacking {
+            let record = record?;
+            if record.offset >= offset {
+                records.push(record);
             }
         }
-        next_offset = next_offset.max(batch.next_offset());
-        if unpacked >= ENOUGH_UNPACKED {
-            break;
-        }
-    }
+        Ok(unpacked < ENOUGH_UNPACKED)
+    })?;
     Ok(Read {
         records,
         next_offset,
         log_start: Some(found.log_start_offset).filter(|start| *start >= 0),
         high_watermark: found.high_watermark,
-        last_stable: if found.last_stable_offset >= 0 {
-            found.last_stable_offset
-        } else {
-            found.high_watermark
-        },
+        last_stable: last_stable(&found),
     })
+}
+
+/// The batches of an answer from the one that holds `offset` on.
+fn assemble_batches(mut found: PartitionData, offset: i64) -> Result<ReadBatches, DecodeError> {
+    let mut batches = Vec::new();
+    let next_offset = visible(&mut found, offset, |batch| {
+        batches.push(batch);
+        Ok(true)
+    })?;
+    Ok(ReadBatches { batches, next_offset, last_stable: last_stable(&found) })
+}
+
+/// Hands over each batch that is somebody's data and not aborted, until told that it is enough; where to go on.
+fn visible(
+    found: &mut PartitionData,
+    offset: i64,
+    mut each: impl FnMut(Batch) -> Result<bool, DecodeError>,
+) -> Result<i64, DecodeError> {
+    let mut aborted = Aborted::new(found.aborted_transactions.take().unwrap_or_default());
+    let mut next_offset = offset;
+    for batch in Batches::new(found.records.take().unwrap_or_default()) {
+        let batch = batch?;
+        let behind = batch.next_offset();
+        let hidden = aborted.hides(&batch)? || batch.is_control() || behind <= offset;
+        let go_on = hidden || each(batch)?;
+        next_offset = next_offset.max(behind);
+        if !go_on {
+            break;
+        }
+    }
+    Ok(next_offset)
+}
+
+fn last_stable(found: &PartitionData) -> i64 {
+    if found.last_stable_offset >= 0 { found.last_stable_offset } else { found.high_watermark }
 }
 
 /// Which batches belong to aborted transactions, as Kafka's own consumer decides it: a producer's

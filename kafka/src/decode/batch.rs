@@ -51,10 +51,13 @@ impl Iterator for Batches {
 pub struct Batch {
     base_offset: i64,
     next_offset: i64,
+    leader_epoch: i32,
     attributes: i16,
     first_timestamp: i64,
     max_timestamp: i64,
     producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
     count: usize,
     packed: Bytes,
 }
@@ -69,6 +72,7 @@ impl Batch {
         let base_offset = header.get_i64();
         let malformed = |what| DecodeError::Malformed { base_offset, what };
         let length = usize::try_from(header.get_i32()).map_err(|_| malformed("negative length"))?;
+        let leader_epoch = header.get_i32();
         let magic = rest[MAGIC_AT];
         if magic != 2 {
             return Err(DecodeError::Format { base_offset, magic });
@@ -92,8 +96,8 @@ impl Batch {
         let first_timestamp = header.get_i64();
         let max_timestamp = header.get_i64();
         let producer_id = header.get_i64();
-        let _producer_epoch = header.get_i16();
-        let _base_sequence = header.get_i32();
+        let producer_epoch = header.get_i16();
+        let base_sequence = header.get_i32();
         let count = usize::try_from(header.get_i32()).map_err(|_| malformed("negative count"))?;
         if base_offset < 0 || last_offset_delta < 0 {
             return Err(malformed("negative offset"));
@@ -104,10 +108,13 @@ impl Batch {
         Ok(Some(Self {
             base_offset,
             next_offset,
+            leader_epoch,
             attributes,
             first_timestamp,
             max_timestamp,
             producer_id,
+            producer_epoch,
+            base_sequence,
             count,
             packed: packed.slice(HEADER..),
         }))
@@ -123,6 +130,48 @@ impl Batch {
     #[must_use]
     pub fn next_offset(&self) -> i64 {
         self.next_offset
+    }
+
+    /// The epoch of the partition's leader that took it.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    /// Compression (bits 0 to 2), timestamp type (3), transactional (4), control (5).
+    #[must_use]
+    pub fn attributes(&self) -> i16 {
+        self.attributes
+    }
+
+    /// The time from which its records' times are counted: ms since the epoch.
+    #[must_use]
+    pub fn first_timestamp(&self) -> i64 {
+        self.first_timestamp
+    }
+
+    /// The largest time of its records; with `LogAppendTime` every record's.
+    #[must_use]
+    pub fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Of an idempotent producer, else −1.
+    #[must_use]
+    pub fn producer_epoch(&self) -> i16 {
+        self.producer_epoch
+    }
+
+    /// Of an idempotent producer, else −1.
+    #[must_use]
+    pub fn base_sequence(&self) -> i32 {
+        self.base_sequence
+    }
+
+    /// How many records it holds: after compaction fewer than it has offsets.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The producer, which only transactions need.
@@ -157,16 +206,25 @@ impl Batch {
         Ok(marker.and_then(|marker| marker.key).is_some_and(|key| key.get(2..4) == Some(&[0, 0])))
     }
 
+    /// Its records as the protocol frames them, decompressed to 128 MiB at most. Nothing of them is checked.
+    ///
+    /// # Errors
+    ///
+    /// When it does not decompress.
+    pub fn unpack(&self) -> Result<Bytes, DecodeError> {
+        let codec = Codec::of(self.attributes & CODEC);
+        codec
+            .and_then(|codec| compression::unpack(codec, &self.packed))
+            .map_err(|reason| DecodeError::Compression { base_offset: self.base_offset, reason })
+    }
+
     /// Unpacks its records.
     ///
     /// # Errors
     ///
     /// When it does not unpack.
     pub fn records(&self) -> Result<Records, DecodeError> {
-        let codec = Codec::of(self.attributes & CODEC);
-        let unpacked = codec
-            .and_then(|codec| compression::unpack(codec, &self.packed))
-            .map_err(|reason| DecodeError::Compression { base_offset: self.base_offset, reason })?;
+        let unpacked = self.unpack()?;
         let appended = self.attributes & LOG_APPEND_TIME != 0;
         Ok(Records::new(
             unpacked,

@@ -93,6 +93,18 @@ fn markers_and_aborted_transactions_are_stepped_over() {
 }
 
 #[test]
+fn batches_are_given_whole_without_markers_and_aborted_ones() {
+    let bytes = [batch(0, 2, 7), batch(2, 3, -1), marker(5, 7, 0), batch(6, 2, -1)].concat();
+    let read = assemble_batches(found(bytes.clone(), &[(7, 0)]), 3).unwrap();
+    let bounds: Vec<_> = read.batches.iter().map(|b| (b.base_offset(), b.next_offset())).collect();
+    assert_eq!(bounds, [(2, 5), (6, 8)], "the first holds the offset asked for");
+    assert_eq!((read.next_offset, read.last_stable), (8, 90));
+    // A marker at the end moves the reader too.
+    let read = assemble_batches(found(bytes[..bytes.len() - 1].to_vec(), &[(7, 0)]), 5).unwrap();
+    assert_eq!((read.batches.len(), read.next_offset), (0, 6));
+}
+
+#[test]
 fn a_read_that_starts_inside_an_aborted_transaction_hides_the_rest_of_it() {
     let bytes = [batch(5, 1, 7), marker(6, 7, 0), batch(7, 1, 7)].concat();
     let read = assemble(found(bytes, &[(7, 0)]), 5).unwrap();
@@ -111,7 +123,10 @@ fn answer(partition: PartitionData) -> FetchResponse {
 }
 
 fn error(partition: PartitionData) -> KafkaError {
-    understand(answer(partition), "b:1", "t", 0, 5, 99).unwrap_err()
+    let max_wait = Duration::ZERO;
+    let place = Place { topic: "t", partition: 0, offset: 5, max_bytes: 99, max_wait };
+    let assemble = |found| assemble(found, 5).map(|read| (read.next_offset, read));
+    understand(answer(partition), "b:1", &place, assemble).unwrap_err()
 }
 
 #[test]
