@@ -1,4 +1,5 @@
 //! What the tests that cross rooms share.
 
 pub mod demo;
+pub mod runner;
 pub mod wasm;

@@ -9,6 +9,7 @@ use crate::broker::BrokerSettings;
 use crate::demo::settings::DemoSettings;
 use crate::exchange::ExchangeSettings;
 use crate::make_trades::MakeTradesSettings;
+use crate::transform::TransformSettings;
 
 /// tickpanda on one machine.
 #[derive(Parser)]
@@ -23,6 +24,7 @@ enum Command {
     Demo(DemoSettings),
     Broker(BrokerSettings),
     Exchange(ExchangeSettings),
+    Transform(TransformSettings),
     MakeTrades(MakeTradesSettings),
 }
 
@@ -45,6 +47,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Exchange(settings) => {
             tickpanda_program::log("info")?;
             crate::exchange::run(settings).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Transform(settings) => {
+            crate::transform::run(settings).await.map(|()| ExitCode::SUCCESS)
         }
         Command::MakeTrades(settings) => {
             crate::make_trades::run(&settings).map(|()| ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 //! | [`demo`] | `demo` | the whole pipeline on this machine, watched, drained and recounted |
 //! | [`broker`] | `broker` | the local Kafka-protocol broker with the transform inside |
 //! | [`exchange`] | `exchange` | the fake CryptoCompare |
+//! | [`transform`] | `transform run` | any Redpanda transform next to any Kafka-protocol cluster |
 //! | [`make_trades`] | `make-trades` | distinct seeded trade frames, one a line |
 //!
 //! Nothing here lies in the data path of a Redpanda cluster.
@@ -16,3 +17,4 @@ pub mod exchange;
 pub mod make_trades;
 pub mod timing;
 mod topics;
+pub mod transform;

@@ -1,0 +1,263 @@
+//! One input partition: what its processor says is done here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use tickpanda_host::processor::{Processor, StartPosition, Todo, chance, output_partition};
+use tickpanda_host::{BatchHeader, HostError, Outputs};
+use tickpanda_kafka::decode::DecodeError;
+use tickpanda_kafka::{At, Batch, KafkaError};
+use tracing::warn;
+
+use super::Shared;
+use super::offsets::index;
+use super::output::{TooLarge, Writers};
+use super::produce::{ProduceError, Producer};
+
+/// Input of one turn, in bytes; at least one batch.
+const TURN: i32 = 1 << 20;
+/// How long a prompt lane has the broker wait for more; a stop does not wait for it.
+const LONG_POLL: Duration = Duration::from_secs(1);
+/// Output that is held before it is sent although the turn is not over, in bytes.
+const MOST_HELD: usize = 4 << 20;
+
+/// Why a lane must start again.
+#[derive(Debug, thiserror::Error)]
+enum LaneError {
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+}
+
+impl LaneError {
+    /// Whether it is the cluster's being away, which all lanes notice.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Kafka(error) => error.is_transient(),
+            Self::Produce(error) => error.is_transient(),
+            Self::Decode(_) | Self::Host(_) | Self::TooLarge(_) => false,
+        }
+    }
+}
+
+/// One input partition.
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    partition: i32,
+    start: StartPosition,
+    processor: Processor,
+    outputs: Outputs,
+    writers: Writers,
+    producer: Producer,
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>, partition: i32, start: StartPosition) -> Self {
+        Self {
+            partition,
+            start,
+            processor: Processor::new(shared.timing, Instant::now()),
+            outputs: Outputs::default(),
+            writers: Writers::new(&shared.topics.outputs),
+            producer: Producer::new(shared.client.clone(), shared.stop.clone()),
+            shared,
+        }
+    }
+
+    /// Until told to stop; then after the batch that it works on.
+    pub(super) async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            let done = match self.processor.todo(now) {
+                Todo::Wait(until) => {
+                    stop.run_until_cancelled(tokio::time::sleep_until(until.into())).await;
+                    continue;
+                }
+                Todo::Create => {
+                    // Compiled before anything began.
+                    self.processor.created(now);
+                    continue;
+                }
+                Todo::Load => match stop.run_until_cancelled(self.load()).await {
+                    Some(done) => done,
+                    None => return,
+                },
+                Todo::Read(from) => self.turn(from).await,
+            };
+            match done {
+                Ok(()) => self.shared.outage.served(),
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), LaneError> {
+        let outputs = self.shared.topics.outputs.len();
+        let kept = match self.shared.offsets.load(self.partition).await? {
+            Some(kept) => kept,
+            None => {
+                let start = self.resolve(self.start).await?;
+                self.shared.offsets.begin(self.partition, start).await?;
+                vec![start; outputs]
+            }
+        };
+        let kept: Vec<Option<i64>> = kept.into_iter().map(Some).collect();
+        self.processor.loaded(&kept, 0);
+        Ok(())
+    }
+
+    /// The offset of a position.
+    async fn resolve(&self, position: StartPosition) -> Result<i64, LaneError> {
+        let start = self.offset(At::Earliest).await?;
+        let end = self.offset(At::Latest).await?;
+        let at_time = match position {
+            StartPosition::Timestamp(ms) => {
+                Some(self.offset(At::Time(ms)).await?).filter(|offset| *offset >= 0)
+            }
+            _ => None,
+        };
+        Ok(position.offset(start, end, at_time))
+    }
+
+    async fn offset(&self, at: At) -> Result<i64, LaneError> {
+        let topic = &self.shared.topics.input;
+        let offsets = self.shared.client.offsets(topic, at).await?;
+        let found = offsets.into_iter().find(|(partition, _)| *partition == self.partition);
+        let (topic, partition) = (topic.clone(), self.partition);
+        Ok(found.ok_or(KafkaError::UnknownPartition { topic, partition })?.1)
+    }
+
+    /// Reads from `from` on, has it transformed, writes what came out.
+    async fn turn(&mut self, from: i64) -> Result<(), LaneError> {
+        let polls = self.shared.timing.idle_poll.is_some();
+        let wait = if polls { Duration::ZERO } else { LONG_POLL };
+        let (client, topic) = (&self.shared.client, &self.shared.topics.input);
+        let read = client.read_batches(topic, self.partition, from, TURN, wait);
+        let read = match self.shared.stop.run_until_cancelled(read).await {
+            None => return Ok(()),
+            Some(Err(KafkaError::OffsetOutOfRange { .. })) => return self.skip(from).await,
+            Some(read) => read?,
+        };
+        let (mut next, mut done) = (from, Ok(()));
+        for batch in &read.batches {
+            if self.shared.stop.is_cancelled() {
+                break;
+            }
+            done = self.transform(batch).await;
+            if done.is_err() {
+                break;
+            }
+            next = batch.next_offset();
+            if self.writers.held() >= MOST_HELD {
+                self.flush(next).await?;
+            }
+        }
+        if done.is_ok() && !self.shared.stop.is_cancelled() {
+            // Also over what is nobody's data: markers of transactions, and what was aborted.
+            next = read.next_offset;
+        }
+        // What came out of the batches before one that failed is theirs, and stays.
+        let flushed = self.flush(next).await;
+        if done.is_ok() && flushed.is_ok() && next == from {
+            self.processor.idle(Instant::now(), chance());
+        }
+        done.and(flushed)
+    }
+
+    async fn transform(&mut self, batch: &Batch) -> Result<(), LaneError> {
+        let input = tickpanda_host::Batch::new(guest_header(batch), batch.unpack()?)?;
+        let records = input.len() as u64;
+        let outputs = std::mem::take(&mut self.outputs);
+        self.outputs = self.shared.guest.transform(input, outputs).await?;
+        let (processor, next) = (&self.processor, batch.next_offset());
+        self.writers.take(&self.outputs, |output| processor.wants(output, next), now_ms())?;
+        self.shared.records_in.fetch_add(records, Ordering::Relaxed);
+        self.shared.records_out.fetch_add(self.outputs.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sends what is held, output by output; each that is acknowledged counts, whatever becomes of the others.
+    async fn flush(&mut self, next: i64) -> Result<(), LaneError> {
+        let mut done = Ok(());
+        for output in 0..self.shared.topics.outputs.len() {
+            if done.is_err() && self.shared.stop.is_cancelled() {
+                break;
+            }
+            let (topic, batches) = self.writers.drain(output, now_ms());
+            let to = output_partition(index(self.partition), topic.partitions);
+            let to = i32::try_from(to).unwrap_or(0);
+            let mut sent = Ok(());
+            for batch in batches {
+                sent = self.producer.produce(&topic.name, to, batch).await;
+                if sent.is_err() {
+                    break;
+                }
+            }
+            match sent {
+                Ok(()) => {
+                    self.processor.written(output, next);
+                    self.shared.offsets.written(index(self.partition), output, next);
+                }
+                // The first thing that went wrong explains the others.
+                Err(error) => done = done.and(Err(error.into())),
+            }
+        }
+        done
+    }
+
+    /// Retention took what was next, or the log was cut: goes on with the first record there is, which loses
+    /// nothing that can be had.
+    async fn skip(&mut self, from: i64) -> Result<(), LaneError> {
+        let to = self.offset(At::Earliest).await?;
+        warn!(
+            partition = self.partition,
+            from, to, "the input no longer has the next offset: going on with the first it has"
+        );
+        self.shared.offsets.begin(self.partition, to).await?;
+        self.processor.skipped(to);
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &LaneError) {
+        // What the guest said before it ended explains why.
+        self.shared.guest.logs().flush();
+        let retry_in = self.processor.failed(Instant::now());
+        // All that is held is done again.
+        self.writers = Writers::new(&self.shared.topics.outputs);
+        if error.is_outage() {
+            self.shared.outage.failed(error);
+        } else {
+            warn!(partition = self.partition, ?retry_in, %error, "error running transform");
+        }
+    }
+}
+
+fn guest_header(batch: &Batch) -> BatchHeader {
+    let delta = batch.next_offset() - 1 - batch.base_offset();
+    BatchHeader {
+        base_offset: batch.base_offset(),
+        record_count: i32::try_from(batch.count()).unwrap_or(i32::MAX),
+        partition_leader_epoch: batch.leader_epoch(),
+        attributes: batch.attributes(),
+        last_offset_delta: i32::try_from(delta).unwrap_or(i32::MAX),
+        base_timestamp: batch.first_timestamp(),
+        max_timestamp: batch.max_timestamp(),
+        producer_id: batch.producer_id(),
+        producer_epoch: batch.producer_epoch(),
+        base_sequence: batch.base_sequence(),
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

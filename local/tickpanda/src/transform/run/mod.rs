@@ -1,0 +1,178 @@
+//! `tickpanda transform run`: hosts any transform next to any Kafka-protocol cluster, as Redpanda would
+//! host it inside.
+//!
+//! ```text
+//!                  ┌───────────── a lane for each input partition ─────────────┐
+//!  input topic ───▶│ read batches ─▶ Guest (one VM for all lanes) ─▶ Writers   │───▶ output topics
+//!   (kafka/)       └──────▲─────────────────────────────────────────────┬──────┘  (produce: acks=all)
+//!                  Processor (tickpanda-host) decides            acknowledged
+//!                         │                                             ▼
+//!                  group offsets ◀──────── every commit interval ─── Offsets
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | the options |
+//! | `topics` | what the cluster says of input and outputs |
+//! | `lane` | one input partition |
+//! | `guest` | the VM that the lanes share |
+//! | `output`, `produce` | what came out as record batches, and sending them verbatim |
+//! | `offsets`, `metadata` | the place on the input, kept on the cluster for each output |
+//! | `outage` | one log line for a cluster that is away |
+//!
+//! At least once: an offset is committed when all that came out before it is acknowledged, so `kill -9`
+//! repeats what was not committed yet, and loses nothing. Nothing here lies in the data path of tickpanda's own
+//! pipeline, whose transform runs inside Redpanda.
+
+mod guest;
+mod lane;
+mod metadata;
+mod offsets;
+mod outage;
+mod output;
+mod produce;
+pub mod settings;
+mod topics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tickpanda_host::Module;
+use tickpanda_host::processor::Timing;
+use tickpanda_kafka::{Client, ClientConfig, KafkaError};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use guest::Guest;
+use lane::Lane;
+use offsets::Offsets;
+use outage::Outage;
+use settings::RunSettings;
+use topics::Topics;
+
+/// How often commits and messages are looked after: well below any of their intervals.
+const TICK: Duration = Duration::from_millis(50);
+/// How long to wait before the cluster is asked again at the start.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What all lanes share.
+struct Shared {
+    client: Client,
+    topics: Topics,
+    timing: Timing,
+    guest: Guest,
+    offsets: Offsets,
+    outage: Arc<Outage>,
+    stop: CancellationToken,
+    records_in: AtomicU64,
+    records_out: AtomicU64,
+}
+
+pub(crate) async fn run(settings: RunSettings) -> Result<()> {
+    let stop = tickpanda_program::stop_token(settings.stop_on_stdin_close)?;
+    let wasm = tokio::fs::read(&settings.wasm).await;
+    let wasm = wasm.with_context(|| format!("cannot read {}", settings.wasm.display()))?;
+    let name = settings.name()?;
+    let module = tokio::task::spawn_blocking(move || Module::compile(&wasm)).await?;
+    let module = module.with_context(|| settings.wasm.display().to_string())?;
+    let guest = Guest::new(module, &name, &settings);
+    guest.check().await?;
+
+    let outage = Arc::new(Outage::new(settings.brokers.join(",")));
+    let found = find(&settings, &outage);
+    let Some(found) = stop.run_until_cancelled(found).await else { return Ok(()) };
+    let (client, topics) = found?;
+    let partitions = settings.partitions(topics.input_partitions)?;
+    let timing = settings.timing.waits();
+    let offsets = Offsets::new(client.clone(), &name, &topics, timing, Arc::clone(&outage));
+    info!(
+        "running {name}: {} of {} partitions of {} to {}; {}, offsets in group {}",
+        partitions.len(),
+        topics.input_partitions,
+        topics.input,
+        topics.output_names().collect::<Vec<_>>().join(", "),
+        settings.timing,
+        offsets.group(),
+    );
+    let shared = Arc::new(Shared {
+        client,
+        topics,
+        timing,
+        guest,
+        offsets,
+        outage,
+        stop: stop.clone(),
+        records_in: AtomicU64::new(0),
+        records_out: AtomicU64::new(0),
+    });
+    let mut lanes = JoinSet::new();
+    for partition in partitions {
+        lanes.spawn(Lane::new(Arc::clone(&shared), partition, settings.from_offset).run());
+    }
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
+    let mut ended = Ok(());
+    while let Some(lane) = lanes.join_next().await {
+        // Lanes end when they are told to; a panic ends all of them, and what they have is committed.
+        ended = ended.and(lane.context("a partition's task has panicked"));
+        stop.cancel();
+    }
+    housekeeping.await.context("the task that commits has panicked")?;
+    ended.and(shared.end().await)
+}
+
+/// Connects and looks at the topics, waiting for a cluster that is away.
+async fn find(settings: &RunSettings, outage: &Outage) -> Result<(Client, Topics)> {
+    loop {
+        let found = async {
+            let config = ClientConfig {
+                client_id: "tickpanda-transform".to_owned(),
+                // Lanes have the broker's own back-off.
+                retry_for: Duration::from_secs(5),
+                ..ClientConfig::default()
+            };
+            let client = Client::connect(&settings.brokers, config).await?;
+            let topics = Topics::find(&client, settings).await?;
+            Ok((client, topics))
+        };
+        let found: Result<_> = found.await;
+        match found {
+            Err(error)
+                if error.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_transient) =>
+            {
+                outage.failed(&error);
+                tokio::time::sleep(PAUSE).await;
+            }
+            found => {
+                outage.served();
+                return found;
+            }
+        }
+    }
+}
+
+/// Commits, and lets messages go, when it is time.
+async fn keep_house(shared: Arc<Shared>) {
+    while !shared.stop.is_cancelled() {
+        shared.offsets.flush_if_due().await;
+        shared.guest.logs().flush_if_due(Instant::now());
+        shared.stop.run_until_cancelled(tokio::time::sleep(TICK)).await;
+    }
+}
+
+impl Shared {
+    /// Commits what is done and not committed yet.
+    async fn end(&self) -> Result<()> {
+        let committed = self.offsets.flush_all().await;
+        self.guest.logs().flush();
+        info!(
+            "stopped: {} records in, {} out, {} messages of the guest dropped",
+            self.records_in.load(Ordering::Relaxed),
+            self.records_out.load(Ordering::Relaxed),
+            self.guest.logs().dropped().total(),
+        );
+        committed.context("the last offsets could not be committed: what lies behind them is repeated by the next run")
+    }
+}
