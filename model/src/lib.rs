@@ -19,6 +19,7 @@
 //! | [`candle`] | [`OhlcvData`](candle::OhlcvData), one candle |
 //! | [`dead_letter`] | why a record became a dead letter |
 //! | [`control`] | operator commands and their replies |
+//! | [`limit`] | the largest raw record |
 //! | [`gap`] | intervals in which data is known to be missing |
 //!
 //! This crate does no I/O and reads no clock; it builds for `wasm32-wasip1`, because the transform
@@ -32,6 +33,7 @@ pub mod gap;
 pub mod header;
 pub mod id;
 pub mod key;
+pub mod limit;
 pub mod tick;
 pub mod time;
 pub mod topic;

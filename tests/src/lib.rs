@@ -1,5 +1,7 @@
 //! What the tests that cross rooms share.
 
 pub mod demo;
+pub mod hostile;
+pub mod memory;
 pub mod runner;
 pub mod wasm;

@@ -20,7 +20,7 @@ pub trait Emit {
 }
 
 /// A record for the topic `dead-letter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
     /// The raw record's key.
     pub key: Option<&'a [u8]>,
@@ -28,7 +28,8 @@ pub struct DeadLetter<'a> {
     pub value: Option<&'a [u8]>,
     /// The raw record's headers made readable, then `reason`, `detail` and `received_at`. Keys are
     /// UTF-8 and unlike each other.
-    pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// A `Vec`, so that whoever needs them in another form can take its place.
+    pub headers: Vec<(&'a [u8], &'a [u8])>,
 }
 
 /// Takes everything and keeps nothing but the counts: for recounting a raw topic.

@@ -7,32 +7,43 @@
 //! the heap, and all that lies above it is the input's to grow into:
 //!
 //! ```text
-//! 0        stack, data   OUTPUT            SMALL               2 × LARGEST
-//! ├─────────────────────┼─────────────────┼───────────────────┼────────────────────────┤
-//!                        the SDK's output  all other buffers   the SDK's input, the last
+//! 0   stack, data    for rows        OUTPUT      SMALL              2 × RAW_RECORD
+//! ├────────────────┼───────────────┼───────────┼──────────────────┼──────────────────────────┤
+//!                    Normalizer's    the SDK's   lists of headers   the SDK's input, the last
+//!                    buffers         output      and other texts
 //! ```
+//!
+//! What is kept from record to record has its final size and place before the first one comes. Were
+//! it to grow later, while a list of headers takes the room below, it would lie behind the input, and
+//! the input could no longer grow in place.
+//!
+//! No allocator would do better: the SDK's `Vec`s ask for twice a record's size, so two of them
+//! that grow in place need four times the size of the largest record, and these three times.
 //!
 //! Nothing here can fail: memory that can't be had is not taken, and then it is as without this.
 
 use redpanda_transform_sdk::{BorrowedHeader, BorrowedRecord, RecordWriter, WriteOptions};
+use tickpanda_model::header;
+use tickpanda_model::limit::RAW_RECORD;
+use tickpanda_transform::{Counts, Normalizer, RawRecord};
 
-/// Largest record in bytes, its key, value and up to 1,000 headers together, that is promised to
-/// fit into the broker's default memory. The raw topic should take none larger. The promise is
-/// kept in `tests/tests/transform_wasm.rs`.
-const LARGEST: usize = 512 * 1024;
-/// A dead letter is its record and three headers.
-const OUTPUT: usize = LARGEST + 32 * 1024;
-/// For rows, header lists and whatever else is written together.
+/// A dead letter is its record, three headers, and the encoding of keys (at most 16 KiB).
+const OUTPUT: usize = RAW_RECORD + 32 * 1024;
+/// For lists of headers and whatever else lives as long as one record.
 const SMALL: usize = 64 * 1024;
+/// More than it takes to make the buffers for rows as large as they get.
+const WIDE: usize = 128 * 1024;
 
 /// The place where the output will lie, taken before the input gets one.
 pub(crate) struct Heap(Option<Vec<u8>>);
 
 impl Heap {
-    /// Takes the place. To be called before the SDK allocates anything.
-    pub(crate) fn new() -> Self {
+    /// Takes the place, above the normalizer's buffers. To be called before the SDK allocates
+    /// anything.
+    pub(crate) fn new(normalizer: &mut Normalizer) -> Self {
+        widen(normalizer);
         // The allocator enlarges its last block in place, but only into memory that it has.
-        drop(block(OUTPUT + SMALL + 2 * LARGEST));
+        drop(block(OUTPUT + SMALL + 2 * RAW_RECORD));
         Heap(block(OUTPUT + SMALL))
     }
 
@@ -44,10 +55,44 @@ impl Heap {
         last.resize(OUTPUT, 0);
         drop(place);
         // What is written last makes the buffer as large as it needs; anything behind it would
-        // double that. The broker then refuses a topic that is none of the outputs.
+        // double that. The broker then refuses a topic that is none of the outputs, and its name, longer
+        // than any, has made the SDK's buffer for names as large as it needs.
         let header = vec![BorrowedHeader::new(b"", Some(&last))];
         let record = BorrowedRecord::new_with_headers(None, None, header);
-        let _ = writer.write_with_options(record, WriteOptions::to_topic(""));
+        let _ = writer.write_with_options(record, WriteOptions::to_topic(&"~".repeat(256)));
+    }
+}
+
+/// Normalizes the rows that take the most room, so that the buffers kept for rows never grow again.
+fn widen(normalizer: &mut Normalizer) {
+    if block(WIDE).is_none() {
+        return;
+    }
+    // As long as any field may be, and JSON writes each byte in six.
+    let name = "\u{1}".repeat(1024);
+    let number = format!("1.{:0>1000}", 1);
+    let body = format!(
+        r#"{{"Response":"Success","Data":[{{"time":1510374600,"open":{number},"high":{number},"low":{number},"close":{number},"volumefrom":{number},"volumeto":{number}}}]}}"#
+    );
+    let headers = [
+        (header::FEED, Some(header::FEED_REST)),
+        (header::MARKET, Some(&name)),
+        (header::BASE, Some(&name)),
+        (header::QUOTE, Some(&name)),
+        (header::INTERVAL, Some("1m")),
+    ];
+    let name = "x".repeat(1024);
+    let trade = format!(
+        r#"{{"TYPE":"0","M":"{name}","FSYM":"{name}","TSYM":"{name}","ID":"{name}","F":"{name}","TS":1510374600,"P":{number},"Q":{number}}}"#
+    );
+    for (value, headers) in [(body, &headers[..]), (trade, &[])] {
+        let record = RawRecord {
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &headers,
+            timestamp_ms: 1_510_374_600_000,
+        };
+        let Ok(_) = normalizer.normalize(&record, &mut Counts::default());
     }
 }
 

@@ -33,8 +33,9 @@ use heap::Heap;
 fn main() -> ExitCode {
     match Outputs::from_environment() {
         Some(outputs) => {
-            let (normalizer, heap) =
-                (RefCell::new(Normalizer::default()), RefCell::new(Heap::new()));
+            let mut normalizer = Normalizer::default();
+            let heap = RefCell::new(Heap::new(&mut normalizer));
+            let normalizer = RefCell::new(normalizer);
             on_record_written(|event, writer| {
                 heap.borrow_mut().settle(writer);
                 transform(&mut normalizer.borrow_mut(), &outputs, &event, writer)
@@ -114,8 +115,9 @@ impl Emit for Broker<'_, '_> {
     }
 
     fn dead_letter(&mut self, letter: DeadLetter<'_>) -> Result<(), WriteError> {
+        // Collected in place: they are of one size, and a second list could be too much.
         let headers =
-            letter.headers.iter().map(|(key, value)| BorrowedHeader::new(key, Some(value)));
+            letter.headers.into_iter().map(|(key, value)| BorrowedHeader::new(key, Some(value)));
         self.write(
             &self.outputs.dead_letters,
             BorrowedRecord::new_with_headers(letter.key, letter.value, headers.collect()),
