@@ -292,6 +292,19 @@ async fn a_start_position_holds_until_something_is_kept() {
     let runner = start();
     until("what came meanwhile is done", || async { total(&broker, "out") == before + 12 }).await;
     runner.stop();
+
+    // A partition that nobody has begun although others are: it was added, and is begun with its first record.
+    for (partition, records) in [("0", 0), ("0,1", 10)] {
+        let before = total(&broker, "out");
+        let args = ["--name", "grows", "--partitions", partition];
+        let runner = Runner::start(&mut command(dir.path(), &wasm, address, &args));
+        until("it runs and has done all there is", || async {
+            runner.lines_with("running grows") == 1 && total(&broker, "out") >= before + records
+        })
+        .await;
+        runner.stop();
+        assert_eq!(total(&broker, "out"), before + records, "partitions {partition}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

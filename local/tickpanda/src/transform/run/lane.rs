@@ -1,5 +1,6 @@
 //! One input partition: what its processor says is done here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,13 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tickpanda_host::processor::{Processor, StartPosition, Todo, chance, output_partition};
 use tickpanda_host::{BatchHeader, HostError, Outputs};
 use tickpanda_kafka::decode::DecodeError;
-use tickpanda_kafka::{At, Batch, KafkaError};
+use tickpanda_kafka::{Batch, KafkaError};
 use tracing::warn;
 
 use super::Shared;
 use super::offsets::index;
 use super::output::{TooLarge, Writers};
 use super::produce::{ProduceError, Producer};
+use super::start;
 
 /// Input of one turn, in bytes; at least one batch.
 const TURN: i32 = 1 << 20;
@@ -52,7 +54,7 @@ impl LaneError {
 pub(super) struct Lane {
     shared: Arc<Shared>,
     partition: i32,
-    start: StartPosition,
+    start: Option<StartPosition>,
     processor: Processor,
     outputs: Outputs,
     writers: Writers,
@@ -60,7 +62,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(shared: Arc<Shared>, partition: i32, start: StartPosition) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, partition: i32, start: Option<StartPosition>) -> Self {
         Self {
             partition,
             start,
@@ -101,39 +103,20 @@ impl Lane {
     }
 
     async fn load(&mut self) -> Result<(), LaneError> {
-        let outputs = self.shared.topics.outputs.len();
-        let kept = match self.shared.offsets.load(self.partition).await? {
+        let Shared { client, topics, offsets, .. } = &*self.shared;
+        let kept = match offsets.load(self.partition).await? {
             Some(kept) => kept,
             None => {
-                let start = self.resolve(self.start).await?;
-                self.shared.offsets.begin(self.partition, start).await?;
-                vec![start; outputs]
+                // Somebody has deleted it since the start.
+                let this = BTreeSet::from([self.partition]);
+                start::begin(client, offsets, &topics.input, &this, self.start).await?;
+                offsets.load(self.partition).await?.unwrap_or_default()
             }
         };
-        let kept: Vec<Option<i64>> = kept.into_iter().map(Some).collect();
+        let mut kept: Vec<Option<i64>> = kept.into_iter().map(Some).collect();
+        kept.resize(topics.outputs.len(), None);
         self.processor.loaded(&kept, 0);
         Ok(())
-    }
-
-    /// The offset of a position.
-    async fn resolve(&self, position: StartPosition) -> Result<i64, LaneError> {
-        let start = self.offset(At::Earliest).await?;
-        let end = self.offset(At::Latest).await?;
-        let at_time = match position {
-            StartPosition::Timestamp(ms) => {
-                Some(self.offset(At::Time(ms)).await?).filter(|offset| *offset >= 0)
-            }
-            _ => None,
-        };
-        Ok(position.offset(start, end, at_time))
-    }
-
-    async fn offset(&self, at: At) -> Result<i64, LaneError> {
-        let topic = &self.shared.topics.input;
-        let offsets = self.shared.client.offsets(topic, at).await?;
-        let found = offsets.into_iter().find(|(partition, _)| *partition == self.partition);
-        let (topic, partition) = (topic.clone(), self.partition);
-        Ok(found.ok_or(KafkaError::UnknownPartition { topic, partition })?.1)
     }
 
     /// Reads from `from` on, has it transformed, writes what came out.
@@ -217,12 +200,13 @@ impl Lane {
     /// Retention took what was next, or the log was cut: goes on with the first record there is, which loses
     /// nothing that can be had.
     async fn skip(&mut self, from: i64) -> Result<(), LaneError> {
-        let to = self.offset(At::Earliest).await?;
+        let Shared { client, topics, offsets, .. } = &*self.shared;
+        let to = start::earliest(client, &topics.input, self.partition).await?;
         warn!(
             partition = self.partition,
             from, to, "the input no longer has the next offset: going on with the first it has"
         );
-        self.shared.offsets.begin(self.partition, to).await?;
+        offsets.begin(&BTreeMap::from([(self.partition, to)])).await?;
         self.processor.skipped(to);
         Ok(())
     }

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`settings`] | the options |
 //! | `topics` | what the cluster says of input and outputs |
+//! | `start` | where partitions begin of which no offset is kept |
 //! | `lane` | one input partition |
 //! | `guest` | the VM that the lanes share |
 //! | `output`, `produce` | what came out as record batches, and sending them verbatim |
@@ -32,8 +33,10 @@ mod outage;
 mod output;
 mod produce;
 pub mod settings;
+mod start;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,7 +47,7 @@ use tickpanda_host::processor::Timing;
 use tickpanda_kafka::{Client, ClientConfig, KafkaError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use guest::Guest;
 use lane::Lane;
@@ -55,6 +58,8 @@ use topics::Topics;
 
 /// How often commits and messages are looked after: well below any of their intervals.
 const TICK: Duration = Duration::from_millis(50);
+/// How often it is looked whether the input has more partitions.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long to wait before the cluster is asked again at the start.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -82,12 +87,10 @@ pub(crate) async fn run(settings: RunSettings) -> Result<()> {
     guest.check().await?;
 
     let outage = Arc::new(Outage::new(settings.brokers.join(",")));
-    let found = find(&settings, &outage);
+    let found = find(&settings, &name, &outage);
     let Some(found) = stop.run_until_cancelled(found).await else { return Ok(()) };
-    let (client, topics) = found?;
-    let partitions = settings.partitions(topics.input_partitions)?;
+    let Found { client, topics, partitions, offsets } = found?;
     let timing = settings.timing.waits();
-    let offsets = Offsets::new(client.clone(), &name, &topics, timing, Arc::clone(&outage));
     info!(
         "running {name}: {} of {} partitions of {} to {}; {}, offsets in group {}",
         partitions.len(),
@@ -123,22 +126,19 @@ pub(crate) async fn run(settings: RunSettings) -> Result<()> {
     ended.and(shared.end().await)
 }
 
-/// Connects and looks at the topics, waiting for a cluster that is away.
-async fn find(settings: &RunSettings, outage: &Outage) -> Result<(Client, Topics)> {
+/// What the cluster has.
+struct Found {
+    client: Client,
+    topics: Topics,
+    /// Those to host.
+    partitions: BTreeSet<i32>,
+    offsets: Offsets,
+}
+
+/// Connects, looks at the topics and where the partitions are, waiting for a cluster that is away.
+async fn find(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> Result<Found> {
     loop {
-        let found = async {
-            let config = ClientConfig {
-                client_id: "tickpanda-transform".to_owned(),
-                // Lanes have the broker's own back-off.
-                retry_for: Duration::from_secs(5),
-                ..ClientConfig::default()
-            };
-            let client = Client::connect(&settings.brokers, config).await?;
-            let topics = Topics::find(&client, settings).await?;
-            Ok((client, topics))
-        };
-        let found: Result<_> = found.await;
-        match found {
+        match find_once(settings, name, outage).await {
             Err(error)
                 if error.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_transient) =>
             {
@@ -153,9 +153,30 @@ async fn find(settings: &RunSettings, outage: &Outage) -> Result<(Client, Topics
     }
 }
 
+async fn find_once(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> Result<Found> {
+    let config = ClientConfig {
+        client_id: "tickpanda-transform".to_owned(),
+        // Lanes have the broker's own back-off.
+        retry_for: Duration::from_secs(5),
+        ..ClientConfig::default()
+    };
+    let client = Client::connect(&settings.brokers, config).await?;
+    let topics = Topics::find(&client, settings).await?;
+    let partitions = settings.partitions(topics.input_partitions)?;
+    let timing = settings.timing.waits();
+    let offsets = Offsets::new(client.clone(), name, &topics, timing, Arc::clone(outage));
+    start::begin(&client, &offsets, &topics.input, &partitions, settings.from_offset).await?;
+    Ok(Found { client, topics, partitions, offsets })
+}
+
 /// Commits, and lets messages go, when it is time.
 async fn keep_house(shared: Arc<Shared>) {
+    let mut look_at_topic = Instant::now() + LOOK;
     while !shared.stop.is_cancelled() {
+        if look_at_topic <= Instant::now() {
+            look_at_topic += LOOK;
+            shared.warn_of_new_partitions().await;
+        }
         shared.offsets.flush_if_due().await;
         shared.guest.logs().flush_if_due(Instant::now());
         shared.stop.run_until_cancelled(tokio::time::sleep(TICK)).await;
@@ -163,6 +184,20 @@ async fn keep_house(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// Lanes are made at the start, and a partition that is added later waits for the next one.
+    async fn warn_of_new_partitions(&self) {
+        let (known, topic) = (self.topics.input_partitions, &self.topics.input);
+        // Where it can't be told now, it is looked at again.
+        if let Ok(Some(now)) = self.client.topic(topic).await
+            && now.partitions > known
+        {
+            warn!(
+                "topic {topic} has {} partitions now, {known} when this started: start it again to host the others too, from their first record",
+                now.partitions
+            );
+        }
+    }
+
     /// Commits what is done and not committed yet.
     async fn end(&self) -> Result<()> {
         let committed = self.offsets.flush_all().await;

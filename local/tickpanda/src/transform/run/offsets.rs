@@ -3,6 +3,7 @@
 //! A group without members: nobody divides the partitions, and two runners of one name repeat each
 //! other's work.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,9 +81,17 @@ impl Offsets {
         Ok(Some(outputs))
     }
 
-    /// A partition begins, or goes on, at `offset`: kept at once, so that a restart does not move it.
-    pub(super) async fn begin(&self, partition: i32, offset: i64) -> Result<(), KafkaError> {
-        self.commits().skipped(index(partition), offset, Instant::now());
+    /// The partitions of which an offset is kept.
+    pub(super) async fn known(&self) -> Result<BTreeSet<i32>, KafkaError> {
+        let committed = self.client.committed(&self.group, &self.topic).await?;
+        Ok(committed.into_iter().map(|committed| committed.partition).collect())
+    }
+
+    /// Partitions begin, or go on, at these offsets: kept at once and together.
+    pub(super) async fn begin(&self, places: &BTreeMap<i32, i64>) -> Result<(), KafkaError> {
+        for (partition, offset) in places {
+            self.commits().skipped(index(*partition), *offset, Instant::now());
+        }
         self.flush().await
     }
 

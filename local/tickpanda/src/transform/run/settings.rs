@@ -48,15 +48,9 @@ pub struct RunSettings {
     pub(crate) env: Vec<(String, String)>,
 
     /// Where to begin where no offset is kept: +N from the start, -N from the end, @T first batch at or
-    /// after this time in ms since the epoch [default: with what comes after the start]
-    #[arg(
-        long,
-        value_name = "+N|-N|@T",
-        default_value = "-0",
-        hide_default_value = true,
-        allow_hyphen_values = true
-    )]
-    pub(crate) from_offset: StartPosition,
+    /// after this time in ms since the epoch [default: with what comes after the first start]
+    #[arg(long, value_name = "+N|-N|@T", allow_hyphen_values = true)]
+    pub(crate) from_offset: Option<StartPosition>,
 
     /// The waits around the transform.
     #[arg(long, value_enum, default_value_t)]
