@@ -80,6 +80,9 @@ pub enum BrokerError {
         /// The transform.
         transform: String,
     },
+    /// There is no such transform.
+    #[error("there is no transform {0:?}")]
+    UnknownTransform(String),
     /// A transform's description is not allowed.
     #[error("transform {name:?}: {what}")]
     InvalidTransform {

@@ -184,10 +184,20 @@ impl Broker {
     /// transforms are to be deployed after every start of the broker.
     ///
     /// # Errors
-    /// If the description is not allowed, a topic is missing, or the module is none.
+    /// If the description is not allowed, a topic is missing, the module is none, other topics than those of
+    /// the transform that it replaces are named, or what it writes would come back to its input.
     pub async fn deploy(&self, transform: TransformSpec) -> Result<(), BrokerError> {
         let engine = Arc::clone(&self.engine);
         blocking(move || engine.deploy(transform)).await
+    }
+
+    /// Ends a transform and forgets its progress: deployed again under that name, it is another one.
+    ///
+    /// # Errors
+    /// If there is none of that name, or its progress can't be deleted.
+    pub async fn remove_transform(&self, name: &str) -> Result<(), BrokerError> {
+        let (engine, name) = (Arc::clone(&self.engine), name.to_owned());
+        blocking(move || engine.remove(&name)).await
     }
 
     /// How far each transform is.

@@ -10,28 +10,38 @@ use rskafka::client::partition::{Compression, UnknownTopicHandling};
 use rskafka::record::Record;
 use tempfile::TempDir;
 use tickpanda_broker::{
-    Broker, BrokerConfig, PartitionStatus, StartFrom, TransformSpec, TransformTiming,
+    Broker, BrokerConfig, BrokerError, PartitionStatus, StartFrom, TransformSpec,
 };
+use tickpanda_host::processor::Timing;
 use tickpanda_kafka::ClientConfig;
 use tickpanda_tests::wasm;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Of records whose time does not matter, in milliseconds.
+pub(crate) const SOME_TIME: i64 = 1_700_000_000_000;
 
 pub(crate) struct Cluster {
     pub(crate) broker: Broker,
     reader: tickpanda_kafka::Client,
     /// Last, so that it goes when nobody uses it any more.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Cluster {
     /// With these topics, name and partitions each.
     pub(crate) async fn start(topics: &[(&str, i32)]) -> Self {
-        Self::start_with(TransformTiming::default(), topics).await
+        Self::start_with(Timing::prompt(), topics).await
     }
 
-    pub(crate) async fn start_with(timing: TransformTiming, topics: &[(&str, i32)]) -> Self {
+    /// The same, but a transform that has failed rests for an hour.
+    pub(crate) async fn start_resting_long(topics: &[(&str, i32)]) -> Self {
+        let hour = Duration::from_secs(3600);
+        let timing = Timing { backoff: hour, max_backoff: hour, ..Timing::prompt() };
+        Self::start_with(timing, topics).await
+    }
+
+    async fn start_with(timing: Timing, topics: &[(&str, i32)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let cluster = Self::open(folder, timing).await;
         for (topic, partitions) in topics {
@@ -40,12 +50,19 @@ impl Cluster {
         cluster
     }
 
-    async fn open(folder: TempDir, timing: TransformTiming) -> Self {
+    async fn open(folder: TempDir, timing: Timing) -> Self {
         let config = BrokerConfig { transforms: timing, ..BrokerConfig::new(folder.path()) };
         let broker = Broker::start(config).await.unwrap();
         let addresses = [broker.addr().to_string()];
         let reader = tickpanda_kafka::Client::connect(&addresses, ClientConfig::default());
-        Self { reader: reader.await.unwrap(), broker, _folder: folder }
+        Self { reader: reader.await.unwrap(), broker, folder }
+    }
+
+    /// Stops the broker in good order and starts it again, without any transform.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { broker, folder, .. } = self;
+        broker.shutdown().await.unwrap();
+        Self::open(folder, Timing::prompt()).await
     }
 
     /// Deploys a guest under its own name, from the first record on.
@@ -55,10 +72,20 @@ impl Cluster {
 
     /// Sends one batch.
     pub(crate) async fn produce(&self, topic: &str, partition: i32, records: Vec<Record>) {
+        self.produce_as(topic, partition, records, Compression::NoCompression).await;
+    }
+
+    pub(crate) async fn produce_as(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: Vec<Record>,
+        codec: Compression,
+    ) {
         let client =
             ClientBuilder::new(vec![self.broker.addr().to_string()]).build().await.unwrap();
         let partition = client.partition_client(topic, partition, UnknownTopicHandling::Error);
-        partition.await.unwrap().produce(records, Compression::NoCompression).await.unwrap();
+        partition.await.unwrap().produce(records, codec).await.unwrap();
     }
 
     /// All records of a partition, as soon as there are so many.
@@ -93,11 +120,26 @@ impl Cluster {
         self.broker.watermarks(topic).iter().map(|(start, end)| end - start).sum()
     }
 
+    /// How many transforms the broker's folder remembers.
+    pub(crate) fn files_of_progress(&self) -> usize {
+        let files = std::fs::read_dir(self.folder.path().join("transforms")).unwrap();
+        let is_whole = |path: &std::path::Path| path.extension().is_some_and(|ext| ext == "json");
+        files.filter(|file| is_whole(&file.as_ref().unwrap().path())).count()
+    }
+
     /// One partition of a transform.
     pub(crate) fn status(&self, transform: &str, partition: usize) -> PartitionStatus {
         let all = self.broker.transform_status();
         let found = all.into_iter().find(|status| status.name == transform);
         found.expect("the transform is deployed").partitions.remove(partition)
+    }
+
+    /// Waits until no transform has anything left to do.
+    pub(crate) async fn drained(&self) {
+        until("the lag is 0", || {
+            self.broker.transform_status().iter().all(|t| t.partitions.iter().all(|p| p.lag == 0))
+        })
+        .await;
     }
 }
 
@@ -113,13 +155,25 @@ pub(crate) fn spec(guest: &str, name: &str, input: &str, outputs: &[&str]) -> Tr
     }
 }
 
+/// Why the broker does not take a transform.
+pub(crate) async fn refused(cluster: &Cluster, spec: TransformSpec) -> String {
+    let error = cluster.broker.deploy(spec).await.unwrap_err();
+    assert!(matches!(error, BrokerError::InvalidTransform { .. }), "{error}");
+    error.to_string()
+}
+
 /// A record with a key and a value.
 pub(crate) fn record(key: &str, value: &str) -> Record {
+    record_at(key, value, SOME_TIME)
+}
+
+/// The same at a time in milliseconds.
+pub(crate) fn record_at(key: &str, value: &str, ms: i64) -> Record {
     Record {
         key: Some(key.into()),
         value: Some(value.into()),
         headers: BTreeMap::from([("header-key".to_owned(), b"header-value".to_vec())]),
-        timestamp: Utc.timestamp_millis_opt(1_700_000_000_000).unwrap(),
+        timestamp: Utc.timestamp_millis_opt(ms).unwrap(),
     }
 }
 

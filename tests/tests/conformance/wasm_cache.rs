@@ -1,9 +1,7 @@
 //! `wasm/tests/wasm_cache_test.cc`: one VM of a transform serves all partitions, and what a failure
 //! on one of them does to the others.
 
-use std::time::Duration;
-
-use tickpanda_broker::{TransformState, TransformTiming};
+use tickpanda_broker::TransformState;
 use tickpanda_host::{Batch, Module, Record, Vm};
 use tickpanda_tests::wasm;
 
@@ -23,10 +21,7 @@ async fn one_vm_serves_all_partitions_of_a_transform() {
 
 #[tokio::test]
 async fn a_failure_on_one_partition_restarts_the_vm_once_and_the_others_go_on() {
-    // The partition that failed rests for an hour.
-    let hour = Duration::from_secs(3600);
-    let timing = TransformTiming { backoff: hour, max_backoff: hour, ..TransformTiming::default() };
-    let cluster = Cluster::start_with(timing, &[("in", 2), ("out", 2)]).await;
+    let cluster = Cluster::start_resting_long(&[("in", 2), ("out", 2)]).await;
     cluster.deploy("counter", "in", &["out"]).await;
     cluster.produce("in", 1, vec![record("key", "value")]).await;
     assert_eq!(cluster.values("out", 1, 1).await, ["1"]);

@@ -14,8 +14,9 @@
 //! partitions go on in a new VM. Nothing here may decode a record.
 //!
 //! - `worker`: the thread; `turn`: one partition's turn, from `input` through `guest` to `output`
-//! - `handle`, `status`: the transform from outside; `progress`: what is kept on disk; `logs`: what guests print
+//! - `spec`, `beside`: what may be deployed; `handle`, `status`: the transform from outside; `progress`: what is kept on disk; `logs`: what guests print
 
+mod beside;
 mod guest;
 mod handle;
 mod input;
@@ -37,6 +38,7 @@ use tickpanda_host::Module;
 
 use crate::error::BrokerError;
 use crate::storage::Store;
+use beside::{Route, closes_a_circle};
 use handle::Handle;
 use worker::Worker;
 
@@ -77,6 +79,7 @@ impl Engine {
         if running.len() >= MOST && !running.contains_key(&spec.name) {
             return Err(invalid(format!("the limit of {MOST} transforms is reached")));
         }
+        beside_others(&running, &spec)?;
         if let Some(old) = running.remove(&spec.name) {
             old.stop();
             old.join();
@@ -86,6 +89,19 @@ impl Engine {
         let handle = Worker::start(spec, module, input, outputs, progress, self.timing)?;
         running.insert(name, handle);
         Ok(())
+    }
+
+    /// Ends a transform and forgets how far it was: deployed again, it is another one. Blocks until it
+    /// has ended.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), BrokerError> {
+        let mut running = self.running();
+        let Some(handle) = running.remove(name) else {
+            return Err(BrokerError::UnknownTransform(name.to_owned()));
+        };
+        let id = handle.id;
+        handle.stop();
+        handle.join();
+        progress::forget(&self.store.transforms_dir(), id)
     }
 
     /// How far every transform is.
@@ -110,4 +126,32 @@ impl Engine {
         let running = std::mem::take(&mut *self.running());
         running.into_values().for_each(Handle::join);
     }
+}
+
+/// The rules that need to know what is deployed.
+fn beside_others(
+    deployed: &BTreeMap<String, Handle>,
+    spec: &TransformSpec,
+) -> Result<(), BrokerError> {
+    let refuse =
+        |what: String| Err(BrokerError::InvalidTransform { name: spec.name.clone(), what });
+    if let Some(old) = deployed.get(&spec.name) {
+        let (input, outputs) = (&old.input.name, &old.output_topics);
+        if *input != spec.input_topic || *outputs != spec.output_topics {
+            return refuse(format!(
+                "its topics can't change, they are {input:?} to {outputs:?} in this order: remove it first"
+            ));
+        }
+    }
+    let routes = deployed.values();
+    let routes = routes.map(|it| Route { input: &it.input.name, outputs: &it.output_topics });
+    let routes: Vec<_> = routes.collect();
+    let new = Route { input: &spec.input_topic, outputs: &spec.output_topics };
+    if closes_a_circle(new, &routes) {
+        return refuse(format!(
+            "what it writes would come back to its input topic {:?} through other transforms",
+            spec.input_topic
+        ));
+    }
+    Ok(())
 }

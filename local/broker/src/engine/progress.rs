@@ -83,7 +83,7 @@ impl Progress {
             state.next.insert(index, Offsets::Of(vec![offsets; count]));
         }
         state.outputs.clone_from(&spec.output_topics);
-        let progress = Self { path: dir.join(format!("{}.json", state.id)), state };
+        let progress = Self { path: file(dir, state.id), state };
         progress.save().map_err(BrokerError::io("write", &progress.path))?;
         Ok(progress)
     }
@@ -116,6 +116,16 @@ impl Progress {
     fn save(&self) -> io::Result<()> {
         write_atomically(&self.path, &serde_json::to_vec(&self.state)?)
     }
+}
+
+/// Forgets the progress with this id.
+pub(super) fn forget(dir: &Path, id: Uuid) -> Result<(), BrokerError> {
+    let path = file(dir, id);
+    fs::remove_file(&path).map_err(BrokerError::io("delete", &path))
+}
+
+fn file(dir: &Path, id: Uuid) -> PathBuf {
+    dir.join(format!("{id}.json"))
 }
 
 /// What is kept under that name for that input topic. What is kept under it for a topic that has
