@@ -13,6 +13,8 @@ pub struct Counters {
     pub bodies: Count,
     /// Records acknowledged by the broker.
     pub published: Count,
+    /// Of these, those that say only size and hash of a frame larger than the topic takes.
+    pub too_large: Count,
     /// Produce requests that failed and were tried again.
     pub publish_retries: Count,
     /// Sockets opened after the first one.
@@ -48,6 +50,8 @@ pub struct Summary {
     pub bodies: u64,
     /// Records acknowledged by the broker.
     pub published: u64,
+    /// Of these, those that say only size and hash of a frame larger than the topic takes.
+    pub too_large: u64,
     /// Produce requests that failed and were tried again.
     pub publish_retries: u64,
     /// Sockets opened after the first one.
@@ -63,6 +67,7 @@ impl Counters {
             bytes: self.bytes.get(),
             bodies: self.bodies.get(),
             published: self.published.get(),
+            too_large: self.too_large.get(),
             publish_retries: self.publish_retries.get(),
             reconnects: self.reconnects.get(),
         }

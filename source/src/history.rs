@@ -1,6 +1,8 @@
 //! Candles by REST: which to ask for, and asking for them one after the other, beside the stream.
-//! Answers go to the outbox verbatim. An unreachable vendor delays this task and nothing else.
+//! Answers go to the outbox verbatim, and what the raw topic would not take is asked for again in
+//! smaller pages. An unreachable vendor delays this task and nothing else.
 
+use std::collections::VecDeque;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +11,19 @@ use reqwest::Url;
 use reqwest::header::AUTHORIZATION;
 use tickpanda_model::candle::{Interval, Unit};
 use tickpanda_model::control::History;
+use tickpanda_model::limit::RAW_RECORD;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api_key::ApiKey;
 use crate::backoff::Backoff;
+use crate::batch::is_too_large;
 use crate::clock::now_ms;
 use crate::counters::Counters;
 use crate::error::SourceError;
 use crate::outbox::{Burst, Outbox};
+use crate::pages;
 use crate::rest::{self, Reaction};
 use crate::settings::Rules;
 
@@ -26,6 +31,9 @@ use crate::settings::Rules;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// 2,001 candles are about 400 kB.
 const MAX_BODY: usize = 8 << 20;
+/// As large as a page should be in bytes: rows differ in length, and a page that is too large again
+/// costs two more requests.
+const PAGE: usize = RAW_RECORD * 7 / 8;
 
 /// The REST side of a source.
 #[derive(Debug)]
@@ -70,12 +78,25 @@ impl Fetcher {
         let mut burst = Burst::new(&self.outbox);
         let mut pace = interval(self.rules.rest_pause);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (count, mut bodies) = (jobs.len(), 0);
-        for job in jobs {
+        let (mut requests, mut bodies) = (0, 0);
+        let mut jobs = VecDeque::from(jobs);
+        while let Some(job) = jobs.pop_front() {
+            requests += 1;
             let fetch = self.fetch(&job, &mut pace);
             let Some(answer) = shutdown.run_until_cancelled(fetch).await else { return Ok(()) };
             if let Some(body) = answer.body {
                 let (key, headers) = (rest::key(&job), rest::headers(&job));
+                if is_too_large(key.as_bytes(), &body, Some(&headers)) {
+                    let pages = in_pages(&job, &body);
+                    if !pages.is_empty() {
+                        info!(
+                            pair = %key, interval = %job.interval, bytes = body.len(), pages = pages.len(),
+                            "history larger than the topic takes: asking for it in pages"
+                        );
+                        pages.into_iter().rev().for_each(|page| jobs.push_front(page));
+                        continue;
+                    }
+                }
                 burst.push(&self.outbox, key.as_bytes(), &body, now_ms(), Some(Box::new(headers)));
                 burst.take_counts();
                 self.outbox.send(&mut burst).await?;
@@ -86,7 +107,7 @@ impl Fetcher {
                 break;
             }
         }
-        info!(requests = count, bodies, "history fetched");
+        info!(requests, bodies, "history fetched");
         Ok(())
     }
 
@@ -155,6 +176,11 @@ impl Fetcher {
         }
         Ok((status, body))
     }
+}
+
+/// The same candles in answers that fit into a record, if they can be shared out.
+fn in_pages(job: &History, body: &[u8]) -> Vec<History> {
+    pages::times(body).map(|times| pages::pages(job, &times, body.len(), PAGE)).unwrap_or_default()
 }
 
 /// What a request came to.

@@ -16,6 +16,7 @@
 //! | [`classify`] | what a frame is and which key it gets (pure) |
 //! | [`history`] | fetching candles at the start |
 //! | [`rest`] | addresses, headers, and the reaction to each answer (pure) |
+//! | [`pages`] | a history too large for one record, in pages (pure) |
 //! | [`backoff`] | how long to wait (pure) |
 //! | [`outbox`] | the bounded queue, a lane per partition |
 //! | [`batch`] | frames on their way, in two allocations |
@@ -39,6 +40,7 @@ pub mod error;
 pub mod history;
 pub mod ledger;
 pub mod outbox;
+pub mod pages;
 pub mod publish;
 pub mod rest;
 pub mod run;

@@ -4,7 +4,7 @@
 //! give up.
 //!
 //! While a request is in flight the lane fills, and the next request takes all of that up to
-//! half a megabyte: batches grow with the load by themselves, the linger matters only when idle.
+//! `MAX_REQUEST`: batches grow with the load by themselves, the linger matters only when idle.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rskafka::client::error::{Error as KafkaError, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient};
+use tickpanda_model::limit::RAW_RECORD;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,9 +23,10 @@ use crate::broker::{Broker, in_words};
 use crate::counters::Counters;
 use crate::outbox::Lane;
 
-/// Bytes in one request, unless a single batch is larger: well below the raw topic's limit of 512 KiB
-/// (`rpk/topics.conf`), so that a request is never refused and sent again in halves.
-const MAX_REQUEST: usize = 384 * 1024;
+/// Bytes in one request, unless a single record is larger: below what the raw topic takes, so that
+/// a request is never refused and sent again in halves. A larger record is blank already (see
+/// [`Batch::push`]), unless the topic takes less than it should.
+const MAX_REQUEST: usize = RAW_RECORD * 3 / 4;
 /// rskafka has no limit of its own; a broker that has not answered by then gets a new connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY: Bounds = Bounds { floor: Duration::from_millis(100), ceiling: Duration::from_secs(2) };
@@ -87,18 +89,30 @@ impl Publisher {
         let mut requests = VecDeque::from([group]);
         while let Some(request) = requests.pop_front() {
             let records: usize = request.iter().map(Batch::len).sum();
+            let size: usize = request.iter().map(Batch::size).sum();
+            if size > MAX_REQUEST && records > 1 {
+                push_front(&mut requests, smaller(request));
+                continue;
+            }
             match self.attempt(&request, client).await {
                 Ok(()) => {
                     self.counters.published.add(records);
+                    let too_large: usize = request.iter().map(Batch::blanked).sum();
+                    if too_large > 0 {
+                        self.counters.too_large.add(too_large);
+                        warn!(
+                            partition = self.partition,
+                            frames = too_large,
+                            "larger than the topic takes (max.message.bytes): published size and hash only"
+                        );
+                    }
                     if backoff.failures() > 0 {
                         info!(partition = self.partition, "publishing again");
                         backoff.reset();
                     }
                 }
                 Err(error) if is_too_large(&error) && can_shrink(&request) => {
-                    for smaller in smaller(request, self.partition).into_iter().rev() {
-                        requests.push_front(smaller);
-                    }
+                    push_front(&mut requests, smaller(request));
                 }
                 Err(error) => {
                     if backoff.failures() == 0 {
@@ -146,6 +160,10 @@ fn is_too_large(error: &KafkaError) -> bool {
     )
 }
 
+fn push_front(requests: &mut VecDeque<Vec<Batch>>, first: Vec<Vec<Batch>>) {
+    first.into_iter().rev().for_each(|request| requests.push_front(request));
+}
+
 /// Whether [`smaller`] can still do something. A blank record that is refused all the same is waited
 /// for, until somebody raises the topic's limit.
 fn can_shrink(request: &[Batch]) -> bool {
@@ -154,7 +172,7 @@ fn can_shrink(request: &[Batch]) -> bool {
 
 /// The same records in requests that are smaller, in the same order; a single record loses its
 /// value, and says so in its headers.
-fn smaller(mut request: Vec<Batch>, partition: i32) -> Vec<Vec<Batch>> {
+fn smaller(mut request: Vec<Batch>) -> Vec<Vec<Batch>> {
     if request.len() > 1 {
         return request.into_iter().map(|batch| vec![batch]).collect();
     }
@@ -163,11 +181,6 @@ fn smaller(mut request: Vec<Batch>, partition: i32) -> Vec<Vec<Batch>> {
         let (first, second) = batch.split();
         return vec![vec![first], vec![second]];
     }
-    warn!(
-        partition,
-        bytes = batch.size(),
-        "a frame is larger than the topic takes (max.message.bytes): publishing its size and hash only"
-    );
     batch.blank_values();
     vec![vec![batch]]
 }
@@ -251,7 +264,7 @@ mod tests {
                 blanked += request.iter().map(Batch::len).sum::<usize>();
             } else {
                 assert!(can_shrink(&request));
-                smaller(request, 0).into_iter().rev().for_each(|r| requests.push_front(r));
+                push_front(&mut requests, smaller(request));
             }
         }
         assert_eq!((blanked, requests.len()), (4, 0));

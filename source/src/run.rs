@@ -148,6 +148,7 @@ impl Running {
                         bytes = now.bytes,
                         bodies = now.bodies,
                         published = now.published,
+                        too_large = now.too_large,
                         reconnects = now.reconnects,
                         publish_retries = now.publish_retries,
                         "so far"

@@ -110,11 +110,25 @@ impl Streamer {
 pub(crate) async fn rest(
     answers: Vec<(u16, &'static str)>,
 ) -> (reqwest::Url, tokio::task::JoinHandle<Vec<String>>) {
+    let mut answers = answers.into_iter();
+    let count = answers.len();
+    rest_by(count, move |_| {
+        let (status, body) = answers.next().expect("one a request");
+        (status, body.to_owned())
+    })
+    .await
+}
+
+/// The vendor's REST API as a function of the request line, for so many requests.
+pub(crate) async fn rest_by(
+    count: usize,
+    mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static,
+) -> (reqwest::Url, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let server = tokio::spawn(async move {
         let mut asked = Vec::new();
-        for (status, body) in answers {
+        for _ in 0..count {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
@@ -123,6 +137,7 @@ pub(crate) async fn rest(
             let request = String::from_utf8(request).unwrap();
             assert!(request.contains("authorization: Apikey s3cret\r\n"), "{request}");
             asked.push(request.lines().next().unwrap().to_owned());
+            let (status, body) = answer(asked.last().unwrap());
             if status == 0 {
                 continue;
             }

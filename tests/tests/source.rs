@@ -12,12 +12,14 @@ use rskafka::client::ClientBuilder;
 use rskafka::client::partition::UnknownTopicHandling;
 use rskafka::record::Record;
 use serde_json::Value;
-use tickpanda_broker::{Broker, BrokerConfig};
+use tickpanda_broker::{Broker, BrokerConfig, StartFrom, TransformSpec};
 use tickpanda_exchange::{Exchange, ExchangeConfig, Feed, Pair, Rate, make_trades, scan_replay};
 use tickpanda_kafka::murmur2_partition;
 use tickpanda_model::header::Seq;
+use tickpanda_model::limit::RAW_RECORD;
 use tickpanda_model::topic;
 use tickpanda_source::{Args, Settings, SourceError, Summary};
+use tickpanda_tests::wasm;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -89,13 +91,15 @@ fn records(broker: &Broker) -> i64 {
 
 /// All records of the raw topic, by partition.
 async fn read(broker: &Broker) -> Vec<Vec<Record>> {
+    read_topic(broker, topic::RAW).await
+}
+
+async fn read_topic(broker: &Broker, name: &str) -> Vec<Vec<Record>> {
     let client = ClientBuilder::new(vec![broker.addr().to_string()]).build().await.unwrap();
     let mut topic = Vec::new();
-    for (partition, (first, end)) in (0..).zip(broker.watermarks(topic::RAW)) {
-        let client = client
-            .partition_client(topic::RAW, partition, UnknownTopicHandling::Error)
-            .await
-            .unwrap();
+    for (partition, (first, end)) in (0..).zip(broker.watermarks(name)) {
+        let client =
+            client.partition_client(name, partition, UnknownTopicHandling::Error).await.unwrap();
         let (mut records, mut next) = (Vec::new(), first);
         while next < end {
             let (fetched, _) = client.fetch_records(next, 1..4_000_000, 1000).await.unwrap();
@@ -244,6 +248,57 @@ async fn history_is_fetched_beside_the_stream_and_says_what_it_is_about() {
     let expected = ["CCCAGG~BTC~USD", "Coinbase~BTC~USD"];
     let expected = expected.map(|pair| ["1d", "1h", "1m"].map(|i| format!("{pair} {i}")));
     assert_eq!(about.into_iter().collect::<Vec<_>>(), expected.concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_larger_than_a_record_may_be_is_a_too_large_dead_letter_and_never_refused() {
+    let work = tempfile::tempdir().unwrap();
+    let limit = RAW_RECORD.to_string();
+    let broker = broker(&work.path().join("broker"), &[("max.message.bytes", &limit)]).await;
+    for output in topic::OUTPUTS {
+        broker.create_topic(output, PARTITIONS, &[("max.message.bytes", "16777216")]).unwrap();
+    }
+    let spec = TransformSpec {
+        name: "tickpanda-transform".to_owned(),
+        wasm: wasm::transform().to_vec(),
+        input_topic: topic::RAW.to_owned(),
+        output_topics: topic::OUTPUTS.map(String::from).to_vec(),
+        env: vec![],
+        start: StartFrom::Earliest,
+    };
+    broker.deploy(spec).await.unwrap();
+    let frame = |id: &str| {
+        format!(
+            r#"{{"TYPE":"0","M":"M","FSYM":"F","TSYM":"T","F":"1","ID":"{id}","TS":1618335982,"Q":1,"P":2}}"#
+        )
+    };
+    // Two that fit, but not together, and one that does not.
+    let fits = frame(&"y".repeat(RAW_RECORD - 1_000));
+    let large = frame(&"x".repeat(RAW_RECORD));
+    let lines =
+        [frame("1"), fits.clone(), large.clone(), fits.clone(), frame("2")].join("\n") + "\n";
+    let (exchange, subs) = replay(work.path(), lines.as_bytes(), Rate::Unlimited).await;
+    let args = ["--subs", &subs, "--history", "none"];
+    let state = work.path().join("state");
+    let source = Source::start(settings(broker.addr(), &exchange, &state, &args));
+    until("every frame is published", || records(&broker) >= 5).await;
+    let letters =
+        || -> i64 { broker.watermarks(topic::DEAD_LETTERS).iter().map(|(_, next)| next).sum() };
+    until("the dead letters are there", || letters() >= 3).await;
+    let summary = source.stop().await.unwrap();
+    assert_eq!((summary.published, summary.too_large, summary.publish_retries), (5, 1, 0));
+
+    let raw: Vec<Record> = read(&broker).await.concat();
+    let values: Vec<&str> = raw.iter().map(|record| text(record.value.as_ref())).collect();
+    assert_eq!(values, [frame("1").as_str(), &fits, "", &fits, &frame("2")]);
+    let letters = read_topic(&broker, topic::DEAD_LETTERS).await.concat();
+    let reasons: Vec<&str> = letters.iter().map(|l| text(l.headers.get("reason"))).collect();
+    // A trade's id may not be that long either.
+    assert_eq!(reasons, ["bad_field", "too_large", "bad_field"]);
+    assert_eq!(text(letters[1].headers.get("too_large")), large.len().to_string());
+    assert_eq!(text(letters[1].headers.get("xxh128")).len(), 32);
+    assert!(text(letters[1].headers.get("detail")).contains(&large.len().to_string()));
+    assert_eq!(text(letters[0].value.as_ref()), fits);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

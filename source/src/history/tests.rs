@@ -1,7 +1,7 @@
 //! Which candles are asked for, and a scripted vendor's answers over real sockets.
 
 use super::*;
-use crate::testing::{in_time, key, outbox, receive, rest as vendor, rules};
+use crate::testing::{in_time, key, outbox, receive, rest as vendor, rest_by, rules};
 
 #[test]
 fn each_pair_is_asked_for_once_per_interval() {
@@ -128,4 +128,67 @@ async fn retries_are_limited_and_the_last_answer_is_then_the_refusal() {
     answers.push((200, CANDLES));
     let (published, _, _) = fetch(&pairs, answers).await;
     assert_eq!(published, [("B~BTC~USD".into(), CANDLES.into())]);
+}
+
+/// The vendor's minutes up to `toTs`, or up to now, with rows of `row` bytes.
+fn minutes(request: &str, now: i64, row: usize) -> String {
+    let parameter = |name: &str| {
+        let (_, rest) = request.split_once(&format!("{name}="))?;
+        rest.split(['&', ' ']).next()?.parse::<i64>().ok()
+    };
+    let (to, limit) = (parameter("toTs").unwrap_or(now), parameter("limit").unwrap());
+    let row = |back: i64| format!(r#"{{"time":{}{}}}"#, to - back * 60, " ".repeat(row - 20));
+    let rows: Vec<String> = (0..=limit).rev().map(row).collect();
+    format!(r#"{{"Response":"Success","Data":{{"Data":[{}]}}}}"#, rows.join(","))
+}
+
+/// Fetches eight minutes of rows of this size. Returns what is sent and the request lines.
+async fn fetch_large(
+    row: usize,
+    requests: usize,
+) -> (Vec<crate::testing::Sent>, Vec<String>, usize) {
+    const NOW: i64 = 1_510_374_600;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (url, server) = rest_by(requests, move |asked| (200, minutes(asked, NOW, row))).await;
+    let (outbox, mut lane) = outbox(1 << 24);
+    let counters = Arc::<Counters>::default();
+    let fetcher = Fetcher::new(url, key(), rules(), outbox, Arc::clone(&counters)).unwrap();
+    let subs = ["0~A~BTC~USD".to_owned()];
+    let run = fetcher.run(jobs(&subs, &[Unit::Minute], 7), CancellationToken::new());
+    in_time(run).await.unwrap();
+    let bodies = usize::try_from(counters.bodies.get()).unwrap();
+    let sent = receive(&mut lane, bodies).await;
+    (sent, in_time(server).await.unwrap(), bodies)
+}
+
+#[tokio::test]
+async fn a_body_too_large_for_a_record_arrives_as_pages_with_the_same_candles_in_order() {
+    // 8 rows of 100 kB are 800 kB, so two pages of 4 rows; of 200 kB, four pages of 2.
+    for (row, pages) in [(100_000, 2), (200_000, 4)] {
+        let (sent, asked, bodies) = fetch_large(row, 1 + pages).await;
+        assert_eq!((bodies, asked.len()), (pages, 1 + pages), "nothing is asked for in vain");
+        let mut candles = Vec::new();
+        for (sent, asked) in sent.iter().zip(&asked[1..]) {
+            assert!(sent.value.len() < RAW_RECORD);
+            let times = pages::times(&sent.value).unwrap();
+            let to = times.last().unwrap();
+            assert!(asked.contains(&format!("toTs={to} ")), "{asked}");
+            assert!(sent.headers.contains(&format!(" to={to}")), "{}", sent.headers);
+            assert!(!sent.headers.contains("too_large"), "{}", sent.headers);
+            candles.extend(times);
+        }
+        let all: Vec<i64> = (0..8).rev().map(|back| 1_510_374_600 - back * 60).collect();
+        assert_eq!(candles, all);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_fit_into_no_page_leave_their_size_and_hash() {
+    // 8 rows of 300 kB: even two of them are more than a record may have.
+    let (sent, asked, _) = fetch_large(300_000, 5).await;
+    assert_eq!((sent.len(), asked.len()), (4, 5));
+    for sent in sent {
+        assert!(sent.value.is_empty());
+        assert!(sent.headers.contains("feed=rest") && sent.headers.contains("too_large=600"));
+    }
 }
