@@ -67,6 +67,7 @@ fn parse(line: &'static str, shared: i32) -> Result<Topic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tickpanda_model::limit::RAW_RECORD;
 
     #[test]
     fn raw_and_output_topics_share_one_partition_count() {
@@ -80,10 +81,40 @@ mod tests {
         }
     }
 
+    /// Value of a setting of a topic.
+    fn setting(topic: &str, key: &str) -> &'static str {
+        let topics = all(1).unwrap();
+        let topic = topics.iter().find(|t| t.name == topic).unwrap();
+        topic.settings.iter().find(|(name, _)| *name == key).unwrap().1
+    }
+
+    #[test]
+    fn the_raw_topic_takes_no_more_than_the_transform_survives_and_the_outputs_what_it_writes() {
+        assert_eq!(setting(topic::RAW, "max.message.bytes"), RAW_RECORD.to_string());
+        for output in topic::OUTPUTS {
+            // Whatever the module may hold twice, with the memory that .bootstrap.yaml gives it.
+            assert_eq!(setting(output, "max.message.bytes"), (16 << 20).to_string());
+        }
+    }
+
+    #[test]
+    fn the_brokers_write_buffer_fits_into_one_batch_of_the_compose_files_core() {
+        let conf = include_str!("../../../rpk/.bootstrap.yaml");
+        let value = |key: &str| -> usize {
+            let line = conf.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+            line.unwrap().parse().unwrap()
+        };
+        let compose = include_str!("../../../docker-compose.yml");
+        assert!(compose.contains("--smp=1\n") && compose.contains("--memory=1G\n"));
+        let percent = value("data_transforms_write_buffer_memory_percentage");
+        let buffer = (1usize << 30) / 95 * 10 / 100 * percent;
+        assert!((12 << 20..16 << 20).contains(&buffer), "{buffer}");
+        let limit = value("data_transforms_per_function_memory_limit");
+        assert_eq!(value("data_transforms_per_core_memory_reservation") / limit, 4);
+    }
+
     #[test]
     fn the_raw_topic_keeps_the_sources_timestamps() {
-        let topics = all(1).unwrap();
-        let raw = topics.iter().find(|t| t.name == topic::RAW).unwrap();
-        assert!(raw.settings.contains(&("message.timestamp.type", "CreateTime")));
+        assert_eq!(setting(topic::RAW, "message.timestamp.type"), "CreateTime");
     }
 }
