@@ -51,6 +51,7 @@ fn read_batch_header(
     producer_epoch: u32,
     base_sequence: u32,
 ) -> Result<i32> {
+    let fuel_left = caller.get_fuel()?;
     let (memory, state) = guest::memory(&mut caller)?;
     for (ptr, size) in [
         (base_offset, 8),
@@ -67,9 +68,23 @@ fn read_batch_header(
         guest::check(memory, ptr, 1, size)?;
     }
 
+    if !state.started {
+        // The broker gives batches to a guest that has been instantiated, so this one would keep it waiting for ever.
+        return Err(fault("the module's start section asks for a batch, which only _start may"));
+    }
+    state.usage.memory = memory.len();
+    let fuel = state.fuel.saturating_sub(fuel_left);
     let report = match state.job.take() {
-        Some(done) => Report::Done(done.outputs),
-        None => Report::Ready,
+        Some(done) => {
+            if done.read > 0 {
+                state.usage.record(fuel);
+            }
+            Report::Done(done.outputs, state.usage)
+        }
+        None => {
+            state.usage.start_fuel = fuel;
+            Report::Ready(state.usage)
+        }
     };
     // Both ends of the channels are the Vm's: when it is gone, so is the reason to go on.
     let gone = || fault("the host has dropped this VM");
@@ -119,7 +134,11 @@ fn read_next_record(
     state.wall_clock = record.timestamp;
     job.read += 1;
 
-    let fuel = state.fuel;
+    let (fuel, follows) = (state.fuel, job.read > 1);
+    let left = caller.get_fuel()?;
+    if follows {
+        caller.data_mut().usage.record(fuel.saturating_sub(left));
+    }
     caller.set_fuel(fuel)?;
     Ok(size)
 }

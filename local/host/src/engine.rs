@@ -3,12 +3,14 @@
 //! A module must meet the same checks, the same stack and the same price of its instructions here
 //! as there, and run at a similar speed, so nothing is made faster or more lenient.
 
-use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost, WasmFeatures};
+use wasmtime::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
+
+use crate::Profile;
 
 /// Of Wasm, in bytes; the broker's fibers have 124 KiB of which host functions need the rest.
 const WASM_STACK: usize = 64 * 1024;
 
-pub(crate) fn engine() -> wasmtime::Result<Engine> {
+pub(crate) fn engine(profile: Profile) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
@@ -21,23 +23,14 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
         .memory_reservation_for_growth(0)
         .memory_guard_size(0)
         .memory_init_cow(false);
-    // What wasmtime has learned since the broker's version 25. Reference types stay on: rustc
-    // has emitted their encoding since 1.82. Tail calls and extended constants are on as in
-    // brokers built with version 25 (those with version 20 lack them).
-    for newer in [
-        WasmFeatures::MEMORY64,
-        WasmFeatures::GC,
-        WasmFeatures::FUNCTION_REFERENCES,
-        WasmFeatures::EXCEPTIONS,
-        WasmFeatures::THREADS,
-    ] {
-        config.wasm_features(newer, false);
+    for (feature, on) in profile.features() {
+        config.wasm_features(feature, on);
     }
     Engine::new(&config)
 }
 
-/// One unit an operator whatever it moves, and none for pure control flow: the table of wasmtime 25. Newer
-/// versions also charge for every byte of a `memory.copy`.
+/// One unit an operator whatever it moves, and none for pure control flow: the table of wasmtime 20 and 25.
+/// Newer versions also charge for every byte of a `memory.copy`.
 fn flat_cost() -> OperatorCost {
     let mut cost = OperatorCost::new();
     cost.variable = VariableOperatorCost {

@@ -1,12 +1,14 @@
 //! What can go wrong, told in the terms of the broker: where in a transform's life it would
 //! happen there too.
 
+use crate::Rejection;
+
 /// An error of the host or of the transform that it runs.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// The broker answers the deploy with HTTP 400 and this text.
+    /// The broker answers the deploy with this error.
     #[error("the broker rejects this module at deploy: {0}")]
-    Rejected(String),
+    Rejected(Rejection),
 
     /// `rpk transform deploy` says success, but the broker can't compile, link or place the
     /// module: it tries again every 30 s and the transform's status stays `unknown`.

@@ -1,7 +1,7 @@
 //! The way to the guest's linear memory, and the checks on it.
 //!
 //! Pointers come from the guest, so each is checked before use; one that is out of bounds ends
-//! the guest, it is never answered with a return code. Values are little-endian and need no alignment.
+//! the guest (only WASI's `args_get` and `environ_get` answer it with a code). Values are little-endian and need no alignment.
 
 use wasmtime::{Caller, Extern, Result};
 
@@ -31,6 +31,12 @@ pub(crate) fn slice(memory: &[u8], ptr: u32, len: u32) -> Result<&[u8]> {
     let start = ptr as usize;
     let size = memory.len();
     memory.get(start..start + len as usize).ok_or_else(|| out_of_bounds(ptr, len.into(), size))
+}
+
+/// Whether `count` elements of `size` bytes lie at `ptr`.
+pub(crate) fn fits(memory: &[u8], ptr: u32, count: usize, size: usize) -> bool {
+    let end = count.checked_mul(size).and_then(|bytes| bytes.checked_add(ptr as usize));
+    end.is_some_and(|end| end <= memory.len())
 }
 
 /// `len` bytes at `ptr`, to write to.
@@ -67,7 +73,5 @@ pub(crate) fn get_u32(memory: &[u8], ptr: u32) -> Result<u32> {
 
 #[cold]
 fn out_of_bounds(ptr: u32, len: u64, size: usize) -> wasmtime::Error {
-    fault(format!(
-        "Out of bounds memory access in FFI: {len} bytes at {ptr} of a memory of {size} bytes"
-    ))
+    fault(format!("Out of bounds memory access in FFI: {ptr} + {len} >= {size}"))
 }

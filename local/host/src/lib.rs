@@ -8,19 +8,23 @@
 //!
 //! A transform's own test, after `cargo build --release --target wasm32-wasip1`:
 //!
-//! ```no_run
+//! ```
 //! use tickpanda_host::{Batch, Module, Outputs, Record, Vm, VmConfig};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let module = Module::compile(&std::fs::read("target/wasm32-wasip1/release/upper.wasm")?)?;
-//! let mut vm = Vm::start(&module, VmConfig::new("upper", "words", ["shouts"]))?;
+//! // let wasm = std::fs::read("target/wasm32-wasip1/release/identity.wasm")?;
+//! # let wasm = wat::parse_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/identity.wat")))?;
+//! let module = Module::compile(&wasm)?;
+//! let mut vm = Vm::start(&module, VmConfig::new("identity", "words", ["same-words"]))?;
 //! let batch = Batch::builder().record(1_700_000_000_000, &Record::value(b"hello")).build()?;
 //! let mut out = Outputs::default();
 //! vm.transform(&batch, &mut out)?;
-//! let records: Vec<Record> = out.iter().map(|o| o.record()).collect();
-//! assert_eq!(records[0].value, Some(&b"HELLO"[..]));
+//! let records: Vec<Record> = out.iter().map(|output| output.record()).collect();
+//! assert_eq!(records, [Record::value(b"hello")]);
 //! # Ok(()) }
 //! ```
+//!
+//! What a broker would make of a package, without running anything by hand, says [`check`](check::check).
 //!
 //! # How it works
 //!
@@ -40,30 +44,39 @@
 //!
 //! - [`Module`]: compiled and linked once; [`Vm`]: one running instance with its memory
 //! - [`Batch`], [`Outputs`], [`Record`]: what goes in and comes out; `payload`, `varint`: the framing
-//! - `abi`, `wasi`, `stubs`: the imports; `guest`: the bounds-checked way to the guest's memory
-//! - `engine`, `config`, `trap`, `log`: the broker's wasmtime settings, deploy rules, trap texts and log rules
 //! - [`processor`]: what the broker does around a VM, as plain values: starts, retries, offsets, placement
+//! - [`check`]: the judge of packages, built on all of these
+//! - `deploy`, `parser`, `config`: what the broker looks at when a transform is deployed
+//! - `imports`, `abi`, `wasi`, `stubs`: the imports; `guest`: the bounds-checked way to the guest's memory
+//! - `engine`, `profile`, `trap`, `log`: the broker's wasmtime settings and builds, trap texts and log rules
 //!
 //! # What it is not
 //!
 //! It reads no topic and writes none, and it never starts a dead VM again by itself: that is the
-//! caller's (the broker does it with a growing back-off, for ever). [`processor`] tells it when.
+//! caller's (the broker does it with a growing back-off, for ever). [`processor`] tells it when. A schema
+//! registry is not there: its functions answer as in a broker that has none.
 
 mod abi;
 mod batch;
 mod builder;
+pub mod check;
 mod config;
+mod deploy;
 mod engine;
 mod error;
 mod guest;
+mod imports;
 mod log;
 mod module;
 mod outputs;
+mod parser;
 mod payload;
 pub mod processor;
+mod profile;
 mod state;
 mod stubs;
 mod trap;
+mod usage;
 mod varint;
 mod vm;
 mod wasi;
@@ -71,11 +84,19 @@ mod wasi;
 pub use batch::{Batch, BatchHeader};
 pub use builder::BatchBuilder;
 pub use config::{Limits, MAX_OUTPUT_TOPICS, VmConfig};
+pub use deploy::{BINARY_MAX_SIZE, Rejection};
 pub use error::HostError;
 pub use log::{
     LogBuffer, LogDrop, LogDrops, LogEvent, LogLevel, LogLine, LogPipeline, MAX_LOG_BYTES,
 };
-pub use module::Module;
+pub use module::{CompileOptions, Module};
 pub use outputs::{Output, Outputs};
 pub use payload::{Header, Record};
+pub use profile::Profile;
+pub use usage::Usage;
 pub use vm::Vm;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

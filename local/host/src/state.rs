@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use wasmtime::{Memory, StoreLimits};
 
-use crate::{Batch, LogLine, Outputs, vm::Report};
+use crate::{Batch, LogLine, Outputs, Usage, vm::Report};
 
 /// Where a guest's messages go.
 pub(crate) type LogSink = Box<dyn FnMut(LogLine<'_>) + Send>;
@@ -13,10 +13,13 @@ pub(crate) type LogSink = Box<dyn FnMut(LogLine<'_>) + Send>;
 pub(crate) struct State {
     /// Known from the guest's first call that needs it.
     pub(crate) memory: Option<Memory>,
+    /// Whether `_start` runs. Before, a module's start section may run.
+    pub(crate) started: bool,
     /// Asked by wasmtime whenever memory or a table is to grow.
     pub(crate) store_limits: StoreLimits,
     /// What the guest may use up to the next record, in wasmtime's units.
     pub(crate) fuel: u64,
+    pub(crate) usage: Usage,
     /// See [`Limits::output_bytes`](crate::Limits::output_bytes).
     pub(crate) output_bytes: usize,
     pub(crate) output_topics: Vec<String>,

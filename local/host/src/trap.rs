@@ -10,8 +10,8 @@ pub(crate) fn fault(reason: impl std::fmt::Display) -> Error {
 /// `message (code CODE)` and a line `  module::function` for each frame.
 pub(crate) fn describe(error: &Error) -> String {
     let mut text = error.root_cause().to_string();
-    if let Some(trap) = error.downcast_ref::<Trap>() {
-        text = format!("{text} (code {})", code(*trap));
+    if let Some(code) = error.downcast_ref::<Trap>().and_then(|trap| code(*trap)) {
+        text = format!("{text} (code {code})");
     }
     for frame in error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames) {
         let module = frame.module().name().unwrap_or("<unknown>");
@@ -24,8 +24,8 @@ pub(crate) fn describe(error: &Error) -> String {
 }
 
 /// The name of a trap in wasmtime's C API, which the broker prints.
-fn code(trap: Trap) -> &'static str {
-    match trap {
+fn code(trap: Trap) -> Option<&'static str> {
+    Some(match trap {
         Trap::StackOverflow => "STACK_OVERFLOW",
         Trap::MemoryOutOfBounds => "MEMORY_OUT_OF_BOUNDS",
         Trap::HeapMisaligned => "HEAP_MISALIGNED",
@@ -38,7 +38,7 @@ fn code(trap: Trap) -> &'static str {
         Trap::UnreachableCodeReached => "UNREACHABLE_CODE_REACHED",
         Trap::Interrupt => "INTERRUPT",
         Trap::OutOfFuel => "OUT_OF_FUEL",
-        // Of proposals that are switched off here.
-        _ => "UNKNOWN",
-    }
+        // Of proposals that are switched off here; the broker names no code then.
+        _ => return None,
+    })
 }

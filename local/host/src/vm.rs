@@ -9,7 +9,7 @@ use std::{
 use wasmtime::{InstancePre, Store, StoreLimitsBuilder};
 
 use crate::{
-    Batch, HostError, Module, Outputs, VmConfig,
+    Batch, HostError, Module, Outputs, Usage, VmConfig,
     state::{Job, State},
     trap,
 };
@@ -23,14 +23,15 @@ const EXITED: &str = "vm has exited";
 /// What the VM's thread tells its handle.
 pub(crate) enum Report {
     /// The guest asks for its first batch.
-    Ready,
+    Ready(Usage),
     /// The guest asks for another batch, so it is done with the one before.
-    Done(Outputs),
+    Done(Outputs, Usage),
     /// The guest is no more.
     Ended {
         reason: String,
         /// What it wrote of the batch that it was working on.
         outputs: Outputs,
+        usage: Usage,
     },
 }
 
@@ -43,6 +44,7 @@ pub struct Vm {
     /// `None` once the guest has ended; the sender's end is what wakes a waiting guest to its own.
     jobs: Option<Sender<Job>>,
     reports: Receiver<Report>,
+    usage: Usage,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,14 +66,18 @@ impl Vm {
             .name(format!("wasm {name}"))
             .spawn(move || run(&instance, state))
             .map_err(|source| HostError::Thread { transform: name.clone(), source })?;
-        let mut vm = Self { name, jobs: Some(jobs), reports, thread: Some(thread) };
+        let mut vm =
+            Self { name, jobs: Some(jobs), reports, usage: Usage::default(), thread: Some(thread) };
         match vm.reports.recv() {
-            Ok(Report::Ready) => Ok(vm),
+            Ok(Report::Ready(usage)) => {
+                vm.usage = usage;
+                Ok(vm)
+            }
             Ok(Report::Ended { reason, .. }) => {
                 vm.jobs = None;
                 Err(HostError::Start { transform: vm.name.clone(), reason })
             }
-            Ok(Report::Done(_)) | Err(_) => Err(vm.lost()),
+            Ok(Report::Done(..)) | Err(_) => Err(vm.lost()),
         }
     }
 
@@ -95,17 +101,24 @@ impl Vm {
         // and then there is no report either.
         let _ = jobs.send(job);
         match self.reports.recv() {
-            Ok(Report::Done(outputs)) => {
+            Ok(Report::Done(outputs, usage)) => {
                 *out = outputs;
+                self.usage = usage;
                 Ok(())
             }
-            Ok(Report::Ended { reason, outputs }) => {
+            Ok(Report::Ended { reason, outputs, usage }) => {
                 *out = outputs;
+                self.usage = usage;
                 self.jobs = None;
                 Err(HostError::Trap { transform: self.name.clone(), reason })
             }
-            Ok(Report::Ready) | Err(_) => Err(self.lost()),
+            Ok(Report::Ready(_)) | Err(_) => Err(self.lost()),
         }
+    }
+
+    /// What the guest has used of memory and fuel, as of its last call for a batch or of its end.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// The thread went without a report: the log callback panicked.
@@ -129,9 +142,16 @@ impl Drop for Vm {
     }
 }
 
+/// The state of a VM that will never run.
+pub(crate) fn idle_state() -> State {
+    let (reports, jobs) = (mpsc::channel().0, mpsc::channel().1);
+    new_state(VmConfig::new("", "", [""]), jobs, reports)
+}
+
 fn new_state(config: VmConfig, jobs: Receiver<Job>, reports: Sender<Report>) -> State {
     State {
         memory: None,
+        started: false,
         store_limits: StoreLimitsBuilder::new()
             .memory_size(config.limits.memory)
             .table_elements(MAX_TABLE_ELEMENTS)
@@ -140,6 +160,7 @@ fn new_state(config: VmConfig, jobs: Receiver<Job>, reports: Sender<Report>) -> 
             .memories(1)
             .build(),
         fuel: config.limits.fuel,
+        usage: Usage::default(),
         output_bytes: config.limits.output_bytes,
         env: config.environment(),
         args: vec![config.name],
@@ -161,10 +182,12 @@ fn run(instance: &InstancePre<State>, state: State) {
         Ok(()) => EXITED.into(),
         Err(error) => trap::describe(&error),
     };
-    let State { job, reports, .. } = store.into_data();
+    let memory = store.data().memory.map_or(0, |memory| memory.data_size(&store));
+    let State { job, reports, mut usage, .. } = store.into_data();
+    usage.memory = usage.memory.max(memory);
     let outputs = job.map(|job| job.outputs).unwrap_or_default();
     // Nobody listens when the Vm was dropped, which then is why the guest ended.
-    let _ = reports.send(Report::Ended { reason, outputs });
+    let _ = reports.send(Report::Ended { reason, outputs, usage });
 }
 
 fn start(store: &mut Store<State>, instance: &InstancePre<State>) -> wasmtime::Result<()> {
@@ -172,5 +195,8 @@ fn start(store: &mut Store<State>, instance: &InstancePre<State>) -> wasmtime::R
     store.set_fuel(fuel)?;
     let instance = instance.instantiate(&mut *store)?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+    // What the module's own start section used is not counted against `_start`.
+    store.set_fuel(fuel)?;
+    store.data_mut().started = true;
     start.call(store, ())
 }

@@ -56,8 +56,13 @@ fn put_sizes(memory: &mut [u8], strings: &[String], count: u32, size: u32) -> Re
     Ok(SUCCESS)
 }
 
-/// A pointer to each string, and the strings with a NUL each.
+/// A pointer to each string, and the strings with a NUL each. What does not fit is answered with
+/// a code, here only, and nothing is written.
 fn put_strings(memory: &mut [u8], strings: &[String], pointers: u32, buffer: u32) -> Result<i32> {
+    let bytes: usize = strings.iter().map(|s| s.len() + 1).sum();
+    if !guest::fits(memory, pointers, strings.len(), 4) || !guest::fits(memory, buffer, bytes, 1) {
+        return Ok(INVAL);
+    }
     let (mut pointer, mut at) = (pointers, buffer);
     for string in strings {
         guest::put(memory, pointer, &at.to_le_bytes())?;
@@ -113,10 +118,8 @@ fn random_get(mut caller: Caller<'_, State>, buffer: u32, len: u32) -> Result<i3
 }
 
 /// Nothing is pre-opened: `BADF` ends a libc's search for it.
-fn fd_prestat_get(mut caller: Caller<'_, State>, fd: u32, out: u32) -> Result<i32> {
-    let (memory, _) = guest::memory(&mut caller)?;
-    guest::check(memory, out, 1, 8)?;
-    Ok(if fd <= 2 { NOSYS } else { BADF })
+fn fd_prestat_get(fd: u32, _out: u32) -> i32 {
+    if fd <= 2 { NOSYS } else { BADF }
 }
 
 /// One call is one message, whatever number of slices it comes in.
@@ -171,17 +174,17 @@ fn poll_oneoff(
     guest::check(memory, out, 1, 4)?;
     for n in 0..count {
         let subscription = guest::slice(memory, subscriptions + n * SUBSCRIPTION, SUBSCRIPTION)?;
-        let tag = subscription[8];
+        // The guest's own mark and the kind are passed on; what else an event has stays as it is.
+        let [m0, m1, m2, m3, m4, m5, m6, m7, tag, ..] = *subscription else { continue };
+        let event = events + n * EVENT;
+        guest::put(memory, event, &[m0, m1, m2, m3, m4, m5, m6, m7])?;
+        guest::put(memory, event + 10, &[tag])?;
         let error = match tag {
             CLOCK => 0u16,
             FD_READ | FD_WRITE => 52, // not supported
             _ => return Ok(NOSYS),
         };
-        let mut event = [0; EVENT as usize];
-        event[..8].copy_from_slice(&subscription[..8]); // the guest's own mark
-        event[8..10].copy_from_slice(&error.to_le_bytes());
-        event[10] = tag;
-        guest::put(memory, events + n * EVENT, &event)?;
+        guest::put(memory, event + 8, &error.to_le_bytes())?;
     }
     guest::put(memory, out, &count.to_le_bytes())?;
     Ok(SUCCESS)

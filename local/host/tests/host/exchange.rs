@@ -175,3 +175,49 @@ fn the_guests_memory_lasts_from_batch_to_batch() {
     assert_eq!(run_i32(&mut vm, &batch(&[b"x"])), [3]);
     assert_eq!(run_i32(&mut start(&module), &batch(&[b"x"])), [1], "but not from VM to VM");
 }
+
+#[test]
+fn options_that_are_cut_off_read_as_zeros() {
+    // The key alone names the topic "", and a length whose end is missing counts what is there.
+    let module = guest_with(
+        r#"(data (i32.const 2000) "\01" "\01\80" "\01\00x" "\01\0asecond")
+           (func $write_to (param $options i32) (param $options_len i32) (result i32)
+             (call $write_record_with_options
+               (i32.const 4096) (i32.const 4) (local.get $options) (local.get $options_len)))"#,
+        "",
+        "(call $emit_i32 (call $write_to (i32.const 2000) (i32.const 1)))
+         (call $emit_i32 (call $write_to (i32.const 2001) (i32.const 2)))
+         (call $emit_i32 (call $write_to (i32.const 2003) (i32.const 3)))
+         (call $emit_i32 (call $write_to (i32.const 2006) (i32.const 8)))",
+    );
+    let (unknown_topic, invalid) = (-3, -2);
+    assert_eq!(
+        run_i32(&mut start(&module), &batch(&[b"x"])),
+        [unknown_topic, unknown_topic, invalid, invalid]
+    );
+}
+
+#[test]
+fn a_bad_record_is_answered_before_its_options_are_looked_at() {
+    // A length beyond the options would be a trap.
+    let module = guest_with(
+        r#"(data (i32.const 2000) "\01\7e" "\03")
+           (global $outside (mut i32) (i32.const 0))"#,
+        "(global.set $outside (call $write_record_with_options
+           (i32.const 2002) (i32.const 1) (i32.const 2000) (i32.const 2)))",
+        "(call $emit_i32 (global.get $outside))
+         (call $emit_i32 (call $write_record_with_options
+           (i32.const 2002) (i32.const 1) (i32.const 2000) (i32.const 2)))",
+    );
+    let (no_batch, invalid) = (-1, -2);
+    assert_eq!(run_i32(&mut start(&module), &batch(&[b"x"])), [no_batch, invalid]);
+}
+
+#[test]
+fn a_truncated_record_is_taken_as_the_broker_takes_it() {
+    let module = guest("", "(call $emit_i32 (call $write_record (i32.const 4096) (i32.const 0)))");
+    let mut out = Outputs::default();
+    start(&module).transform(&batch(&[b"x"]), &mut out).unwrap();
+    let payloads: Vec<usize> = out.iter().map(|output| output.payload.len()).collect();
+    assert_eq!(payloads[0], 0, "quirk: nothing at all is a record");
+}

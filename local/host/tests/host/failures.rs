@@ -52,7 +52,6 @@ fn a_bad_pointer_is_a_trap_not_a_code() {
            (i32.const 24) (i32.const 32) (i32.const 40) (i32.const 48) (i32.const 52))",
         "(call $clock_time_get (i32.const 0) (i64.const 1) (i32.const 65530))",
         "(call $random_get (i32.const 0) (i32.const 65537))",
-        "(call $args_get (i32.const 65533) (i32.const 0))",
         "(call $fd_write (i32.const 1) (i32.const 65532) (i32.const 1) (i32.const 0))",
         "(call $fd_write (i32.const 1) (i32.const 4096) (i32.const -1) (i32.const 0))",
         "(call $fd_read (i32.const 0) (i32.const 65532) (i32.const 1) (i32.const 0))",

@@ -122,3 +122,97 @@ fn output_without_end_is_stopped() {
     assert!(error.to_string().contains("output exceeds 10000 bytes"), "{error}");
     assert!(out.bytes() <= 10_000 && out.bytes() > 9_900);
 }
+
+#[test]
+fn the_first_record_is_read_with_what_the_start_left() {
+    let counter = "(global $i (mut i32) (i32.const 0))";
+    let limits = Limits { fuel: 100_000, ..Limits::default() };
+    let then = |burnt: &str| {
+        let body = format!(
+            "{} (drop (call $next_batch)) {burnt} (drop (call $next_record (i32.const 9)))
+            {} (drop (call $next_batch))",
+            burn(60_000),
+            burn(90_000)
+        );
+        let mut vm = Vm::start(&raw_guest(counter, &body), limited(limits)).unwrap();
+        run(&mut vm, &batch(&[b"x"])).map_err(|error| error.to_string())
+    };
+    assert_eq!(then("").unwrap(), [[0u8; 0]; 0], "the record has a tank of its own");
+    assert!(then(&burn(60_000)).unwrap_err().contains("OUT_OF_FUEL"), "a batch has none");
+}
+
+#[test]
+fn a_read_into_too_small_a_buffer_does_not_refuel() {
+    let limits = Limits { fuel: 100_000, ..Limits::default() };
+    let spin = "(drop (call $next_batch))
+        (loop $again (br_if $again (i32.eq (call $next_record (i32.const 1)) (i32.const -2))))";
+    let mut vm = Vm::start(&raw_guest("", spin), limited(limits)).unwrap();
+    let error = run(&mut vm, &batch(&[b"x"])).unwrap_err().to_string();
+    assert!(error.contains("OUT_OF_FUEL"), "{error}");
+}
+
+#[test]
+fn the_modules_own_start_section_has_a_tank_of_its_own() {
+    let limits = Limits { fuel: 100_000, ..Limits::default() };
+    let fields = |units: u32| {
+        format!("(global $i (mut i32) (i32.const 0)) (func $init {}) (start $init)", burn(units))
+    };
+    Vm::start(&guest_with(&fields(60_000), &burn(60_000), ""), limited(limits)).unwrap();
+    let error = Vm::start(&guest_with(&fields(110_000), "", ""), limited(limits)).unwrap_err();
+    assert!(matches!(error, HostError::Start { .. }), "{error}");
+}
+
+#[test]
+fn a_start_section_that_asks_for_a_batch_would_wait_for_ever() {
+    let fields = "(func $init (drop (call $next_batch))) (start $init)";
+    let error = Vm::start(&guest_with(fields, "", ""), config()).unwrap_err().to_string();
+    assert!(error.contains("start section asks for a batch"), "{error}");
+}
+
+#[test]
+fn the_stack_has_64_kib() {
+    // A frame takes 16 bytes at least, and this one hardly more.
+    let recurse = |depth: u32| {
+        let fields = "(func $down (param $n i32)
+            (if (local.get $n) (then (call $down (i32.sub (local.get $n) (i32.const 1))))))";
+        let module = guest_with(fields, "", &format!("(call $down (i32.const {depth}))"));
+        run(&mut start(&module), &batch(&[b"x"]))
+    };
+    recurse(500).unwrap();
+    let error = recurse(4_096).unwrap_err().to_string();
+    assert!(error.contains("STACK_OVERFLOW"), "{error}");
+}
+
+#[test]
+fn a_declared_maximum_counts_pages_against_bytes() {
+    let wat = |max: u32| {
+        let memory = format!("(memory (export \"memory\") 1 {max})");
+        IDENTITY.replace("65536", "4096").replace("(memory (export \"memory\") 2)", &memory)
+    };
+    // 65,536 pages and 65,536 bytes: the one setting under which such a module starts.
+    let limits = Limits { memory: 65_536 + 4_095, ..Limits::default() };
+    Vm::start(&compile(&wat(65_536)).unwrap(), limited(limits)).expect("rounded down to 4 KiB");
+    let error = Vm::start(&compile(&wat(65_535)).unwrap(), limited(limits)).unwrap_err();
+    assert!(matches!(error, HostError::NeverRuns(_)), "{error}");
+}
+
+#[test]
+fn usage_tells_memory_and_fuel() {
+    let counter = "(global $i (mut i32) (i32.const 0))";
+    let module = guest_with(
+        counter,
+        &burn(50_000),
+        &format!("{} (drop (memory.grow (i32.const 1)))", burn(8_000)),
+    );
+    let mut vm = start(&module);
+    let near = |units: u64, expected: u64| (expected..expected + 300).contains(&units);
+    let usage = vm.usage();
+    assert!(near(usage.start_fuel, 50_000), "{usage:?}");
+    assert_eq!((usage.memory, usage.records, module.initial_memory()), (65_536, 0, 65_536));
+    run(&mut vm, &batch(&[b"a", b"b"])).unwrap();
+    run(&mut vm, &batch(&[b"c"])).unwrap();
+    let usage = vm.usage();
+    assert_eq!((usage.memory, usage.records), (4 * 65_536, 3));
+    assert!(near(usage.most_fuel, 8_000), "{usage:?}");
+    assert!(near(usage.records_fuel / 3, 8_000), "{usage:?}");
+}

@@ -1,19 +1,30 @@
 //! The host against guests written in WebAssembly's text format, each of which does one thing
 //! that a transform may do.
 
+mod check;
 mod exchange;
 mod failures;
 mod limits;
 mod modules;
+mod profiles;
+mod stubs;
 mod wasi;
 
-use tickpanda_host::{Batch, HostError, Module, Outputs, Record, Vm, VmConfig};
+use tickpanda_host::{
+    Batch, CompileOptions, HostError, Module, Outputs, Profile, Record, Vm, VmConfig,
+};
 
 const IDENTITY: &str = include_str!("../data/identity.wat");
 const PRELUDE: &str = include_str!("../data/prelude.wat");
 
 fn compile(wat: &str) -> Result<Module, HostError> {
     Module::compile(&wat::parse_str(wat).expect("the guest is valid text"))
+}
+
+/// For the other build of the broker.
+fn compile_for(profile: Profile, wat: &str) -> Result<Module, HostError> {
+    let options = CompileOptions { profile, ..CompileOptions::default() };
+    Module::compile_for(&wat::parse_str(wat).expect("the guest is valid text"), &options)
 }
 
 /// A guest that does `setup`, then `record` for each record: `$len` bytes of payload at 4096.

@@ -12,8 +12,8 @@ fn what_the_broker_rejects_at_deploy() {
     let start = "(func (export \"_start\"))";
     let memory = "(memory (export \"memory\") 1)";
     for (fields, part) in [
-        (format!("{abi} {memory}"), "missing required WASI functions: there is no export _start"),
-        (format!("{abi} {start}"), "missing required WASI functions: there is no exported memory"),
+        (format!("{abi} {memory}"), "missing required WASI functions (there is no export _start"),
+        (format!("{abi} {start}"), "missing required WASI functions (there is no exported memory"),
         (
             format!("{abi} {memory} (func (export \"_start\") (param i32))"),
             "is not a function () -> ()",
@@ -39,82 +39,97 @@ fn what_the_broker_rejects_at_deploy() {
 }
 
 #[test]
+fn redpandas_three_invalid_modules_have_the_brokers_answers() {
+    let code_and_name = b"\x0a\x04\x01\x02\x00\x0b\x00\x0a\x04name\x02\x03\x01\x00\x00";
+    let empty_start = [
+        &b"\0asm\x01\0\0\0\x01\x04\x01`\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01"[..],
+        b"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x00",
+        code_and_name,
+    ]
+    .concat();
+    for (wasm, answer) in [
+        (
+            &b"\0asm\x01\0\0\0\x01\x07\x01`\x02\x7f\x7f\xeby\xe8\x1e\x8d;;0\x0d\x9a{;\xa1\x94\xectq\xe99\x14"[..],
+            "invalid WebAssembly module",
+        ),
+        (
+            b"\0asm\x01\0\0\0\x01\x07\x01`\x02\x7f\x7f\x01\x7f\x03\x02\x01\x00\x07\x0a\x01\x06addTwo\x00\x00\
+              \x0a\x09\x01\x07\x00 \x00 \x01j\x0b\x00\x0a\x04name\x02\x03\x01\x00\x00",
+            "invalid WebAssembly - missing required WASI functions",
+        ),
+        (
+            &empty_start,
+            "Invalid WebAssembly - the binary is missing required transform functions. Check the broker support \
+             for the version of the Data Transforms SDK being used.",
+        ),
+    ] {
+        match Module::compile(wasm) {
+            Err(HostError::Rejected(rejection)) => assert_eq!(rejection.answer, answer),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_the_brokers_parser_does_not_know_is_rejected_at_deploy() {
+    for (field, part) in [
+        ("(type (struct))", "no function's (0x5f)"),
+        ("(tag)", "no section with id 13"),
+        ("(func (param (ref func)))", "unknown value type 0x64"),
+        ("(func (result v128) unreachable)", "unknown value type 0x7b (v128"),
+        ("(global funcref (ref.func 0))", "opcode 0xd2"),
+        ("(global i32 (i32.add (i32.const 1) (i32.const 2)))", "goes on after its first"),
+    ] {
+        let error = verdict(&with_field(field));
+        let HostError::Rejected(rejection) = error else { panic!("{field}: {error}") };
+        assert_eq!(rejection.answer, "invalid WebAssembly module", "{field}");
+        assert!(rejection.why.contains(part), "{field}: {rejection}");
+    }
+}
+
+#[test]
+fn a_binary_that_its_batch_makes_too_large_is_rejected_at_deploy() {
+    let wasm = wat::parse_str(IDENTITY).unwrap();
+    let options = |binary_max_size| CompileOptions { binary_max_size, ..CompileOptions::default() };
+    Module::compile_for(&wasm, &options(wasm.len() + 200)).expect("it fits with its batch");
+    let error = Module::compile_for(&wasm, &options(wasm.len() + 199)).unwrap_err();
+    let HostError::Rejected(rejection) = error else { panic!("{error}") };
+    assert_eq!(rejection.answer, "Unexpected cluster error: Invalid request");
+    // A custom section of ten megabytes, and the default limit.
+    let padding = [&[0, 0x80, 0x80, 0x80, 0x05][..], &[0; 10 << 20]].concat();
+    let error = Module::compile(&[wasm, padding].concat()).unwrap_err();
+    assert!(error.to_string().contains("10485760 of data_transforms_binary_max_size"), "{error}");
+}
+
+#[test]
 fn what_deploys_but_never_runs() {
     for (field, part) in [
-        ("(import \"env\" \"missing\" (func))", "unknown import: `env::missing`"),
-        (
-            "(import \"wasi_snapshot_preview1\" \"proc_raise\" (func (param i32) (result i32)))",
-            "proc_raise",
-        ),
-        (
-            "(import \"wasi_snapshot_preview1\" \"fd_close\" (func (param i64) (result i32)))",
-            "fd_close",
-        ),
-        ("(memory i64 1)", "memory64"),
         ("(memory 1 2 shared)", "threads"),
-        ("(type (struct))", "gc"),
-        ("(tag)", "exceptions"),
         ("(func (result i32))", "type mismatch"),
+        ("(func (i32.atomic.store (i32.const 0) (i32.const 0)))", "threads"),
+        ("(func (result i32 i32) unreachable) (start 5)", "invalid start function"),
     ] {
-        let (head, tail) = IDENTITY.split_at(IDENTITY.find("(memory").unwrap());
-        let wat = if field.starts_with("(import") {
-            format!("{head}{field}{tail}")
-        } else {
-            let tail = tail.trim_end().strip_suffix(')').unwrap();
-            format!("{head}{tail}{field})")
-        };
-        let error = verdict(&wat);
+        let error = verdict(&with_field(field));
         assert!(matches!(error, HostError::NeverRuns(_)), "{field}: {error}");
         assert!(!error.is_transient());
         assert!(error.to_string().contains(part), "{field}: {error}");
     }
 }
 
+/// The identity with another field at its end.
+fn with_field(field: &str) -> String {
+    let module = IDENTITY.trim_end().strip_suffix(')').unwrap();
+    format!("{module}{field})")
+}
+
 #[test]
-fn a_memory_under_another_name_never_runs() {
+fn the_first_memory_that_is_exported_must_be_named_memory() {
+    let wat = IDENTITY.replace("(export \"memory\")", "(export \"heap\") (export \"memory\")");
+    let error = verdict(&wat);
+    assert!(matches!(error, HostError::NeverRuns(_)));
+    assert!(error.to_string().contains("invalid memory export name: \"heap\""), "{error}");
     let wat = IDENTITY.replace("(export \"memory\")", "(export \"memory\") (export \"heap\")");
-    assert!(verdict(&wat).to_string().contains("invalid memory export name: heap"));
-}
-
-#[test]
-fn what_brokers_with_wasmtime_25_know_compiles() {
-    let fields = "
-        (global $extended i32 (i32.add (i32.const 1) (i32.const 2)))
-        (func $tail (return_call $check_abi))
-        (func $simd (result v128) (i32x4.splat (i32.const 1)))
-        (func $multi (result i32 i32) (i32.const 1) (i32.const 2))
-        (func $saturating (param f32) (result i32) (i32.trunc_sat_f32_s (local.get 0)))
-        (table $externs 1 externref)";
-    start(&guest_with(fields, "", ""));
-}
-
-#[test]
-fn every_function_of_the_brokers_wasi_has_its_standard_type() {
-    let functions = [
-        ("fd_pread", "i32 i32 i32 i64 i32"),
-        ("fd_readdir", "i32 i32 i32 i64 i32"),
-        ("fd_seek", "i32 i64 i32 i32"),
-        ("fd_fdstat_get", "i32 i32"),
-        ("fd_filestat_set_times", "i32 i64 i64 i32"),
-        ("path_open", "i32 i32 i32 i32 i32 i64 i64 i32 i32"),
-        ("path_filestat_set_times", "i32 i32 i32 i32 i64 i64 i32"),
-        ("path_link", "i32 i32 i32 i32 i32 i32 i32"),
-        ("path_readlink", "i32 i32 i32 i32 i32 i32"),
-        ("path_rename", "i32 i32 i32 i32 i32 i32"),
-        ("path_symlink", "i32 i32 i32 i32 i32"),
-        ("sock_accept", "i32 i32 i32"),
-        ("sock_recv", "i32 i32 i32 i32 i32 i32"),
-        ("sock_send", "i32 i32 i32 i32 i32"),
-        ("sched_yield", ""),
-    ];
-    let imports: String = functions
-        .iter()
-        .map(|(name, params)| {
-            format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func (param {params}) (result i32)))")
-        })
-        .collect();
-    let wat = IDENTITY.replacen("(memory", &format!("{imports}(memory"), 1);
-    start(&compile(&wat).unwrap());
+    start(&compile(&wat).expect("the broker looks at the first only"));
 }
 
 #[test]

@@ -168,3 +168,64 @@ fn what_is_printed_is_one_message_a_call() {
         ]
     );
 }
+
+#[test]
+fn arguments_that_do_not_fit_are_answered_and_nothing_is_written() {
+    let module = guest(
+        "",
+        "(call $emit_i32 (call $args_get (i32.const 2000) (i32.const 65532)))
+         (call $emit_i32 (call $args_get (i32.const 65533) (i32.const 2000)))
+         (call $emit_i32 (call $environ_get (i32.const 2000) (i32.const 65500)))
+         (call $emit_i32 (i32.load (i32.const 2000)))",
+    );
+    let inval = 16;
+    assert_eq!(run_i32(&mut start(&module), &batch(&[b"x"])), [inval, inval, inval, 0]);
+}
+
+#[test]
+fn an_event_keeps_what_the_broker_does_not_set() {
+    let module = guest_with(
+        r#"(data (i32.const 2000) "\2a\00\00\00\00\00\00\00\09")
+           (data (i32.const 3000) "................................")"#,
+        "",
+        "(call $emit_i32 (call $poll_oneoff (i32.const 2000) (i32.const 3000) (i32.const 1) (i32.const 3100)))
+         (call $emit (i32.const 3000) (i32.const 32))
+         (i32.store8 (i32.const 2008) (i32.const 1))
+         (call $emit_i32 (call $poll_oneoff (i32.const 2000) (i32.const 3000) (i32.const 1) (i32.const 3100)))
+         (call $emit (i32.const 3000) (i32.const 32))",
+    );
+    let values = run(&mut start(&module), &batch(&[b"x"])).unwrap();
+    let event = |error: &[u8; 2], tag: u8| {
+        [b"\x2a\0\0\0\0\0\0\0", &error[..], &[tag], &[b'.'; 21]].concat()
+    };
+    assert_eq!(values[0], 52i32.to_le_bytes(), "a kind that nobody knows");
+    assert_eq!(values[1], event(b"..", 9));
+    assert_eq!(values[2], 0i32.to_le_bytes());
+    assert_eq!(values[3], event(&[52, 0], 1));
+}
+
+#[test]
+fn a_pointer_that_nobody_looks_at_may_be_anything() {
+    let module = guest(
+        "",
+        "(call $emit_i32 (call $fd_prestat_get (i32.const 1) (i32.const -1)))
+         (call $emit_i32 (call $fd_prestat_get (i32.const 3) (i32.const -1)))",
+    );
+    let (nosys, badf) = (52, 8);
+    assert_eq!(run_i32(&mut start(&module), &batch(&[b"x"])), [nosys, badf]);
+}
+
+#[test]
+fn printing_nothing_is_a_message_too() {
+    let module = guest(
+        "",
+        "(call $emit_i32 (call $fd_write (i32.const 2) (i32.const 2000) (i32.const 0) (i32.const 2200)))",
+    );
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&lines);
+    let config = config().log(move |line| {
+        sink.lock().unwrap().push((line.level, line.text.map(str::to_owned)));
+    });
+    assert_eq!(run_i32(&mut Vm::start(&module, config).unwrap(), &batch(&[b"x"])), [0]);
+    assert_eq!(*lines.lock().unwrap(), [(LogLevel::Warn, Ok(String::new()))]);
+}
