@@ -48,11 +48,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
             tickpanda_program::log("info")?;
             crate::exchange::run(settings).await.map(|()| ExitCode::SUCCESS)
         }
-        Command::Transform(settings) => {
-            crate::transform::run(settings).await.map(|()| ExitCode::SUCCESS)
-        }
         Command::MakeTrades(settings) => {
             crate::make_trades::run(&settings).map(|()| ExitCode::SUCCESS)
         }
+        Command::Transform(settings) => crate::transform::run(settings).await,
     }
 }

@@ -5,7 +5,8 @@
 //! | [`demo`] | `demo` | the whole pipeline on this machine, watched, drained and recounted |
 //! | [`broker`] | `broker` | the local Kafka-protocol broker with the transform inside |
 //! | [`exchange`] | `exchange` | the fake CryptoCompare |
-//! | [`transform`] | `transform run` | any Redpanda transform next to any Kafka-protocol cluster |
+//! | [`transform`] | `transform check` | whether a broker would take any Redpanda transform and run it |
+//! | | `transform run` | any Redpanda transform next to any Kafka-protocol cluster |
 //! | [`make_trades`] | `make-trades` | distinct seeded trade frames, one a line |
 //!
 //! Nothing here lies in the data path of a Redpanda cluster.

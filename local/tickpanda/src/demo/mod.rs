@@ -22,7 +22,7 @@
 
 mod children;
 mod database;
-mod display;
+pub(crate) mod display;
 mod feed;
 mod parts;
 mod pipeline;

@@ -1,0 +1,129 @@
+//! `tickpanda transform check`: what a broker would make of a package.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use tickpanda_host::check::{self, CheckOptions, Report, Verdict};
+use tickpanda_host::{Limits, Profile};
+
+use super::{json, package::Package, samples, text};
+
+/// The arguments are in order, what they name is not: as clap says it for the arguments.
+const WRONG_USAGE: u8 = 2;
+
+/// Tell whether a Redpanda broker would take a transform and run it, and why not.
+///
+/// Works for any transform. The exit code tells the verdict: 0 runs, 10 rejected at deploy, 11 deploys but
+/// never runs, 12 fails at start; 2 is wrong usage.
+#[derive(Args, Debug)]
+pub struct CheckSettings {
+    /// The transform, as `rpk transform build` makes it.
+    #[arg(value_name = "FILE.wasm")]
+    wasm: PathBuf,
+
+    /// Its `transform.yaml` [default: made-up topics, as many outputs as a transform may have]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Records to try it with, one JSON object a line: `key` and `value` (text, or `key_base64` and
+    /// `value_base64`; absent is null), `headers` (a list of such objects), `timestamp` (ms; absent is now).
+    #[arg(long, value_name = "FILE.jsonl")]
+    input: Option<PathBuf>,
+
+    /// Write one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+
+    /// Judge for this build of the broker only [default: it must run in both]
+    #[arg(long, value_name = "BUILD")]
+    profile: Option<Build>,
+
+    /// The cluster's `data_transforms_per_function_memory_limit`, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().memory,
+        value_parser = memory_limit)]
+    memory_limit: usize,
+}
+
+/// By the wasmtime in it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Build {
+    /// v24.2 and v24.3, as far as can be seen.
+    Wasmtime20,
+    /// v25.1 and later, as far as can be seen.
+    Wasmtime25,
+}
+
+/// As the cluster's setting: 64 KiB to 4 GiB.
+fn memory_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if (64 << 10..=4 << 30).contains(&bytes) => Ok(bytes),
+        _ => Err("bytes, from 65536 to 4294967296".into()),
+    }
+}
+
+pub(super) fn run(settings: &CheckSettings) -> Result<ExitCode> {
+    match judge(settings) {
+        Ok((report, shown)) => {
+            print(&shown)?;
+            Ok(ExitCode::from(code(report.verdict)))
+        }
+        Err(error) => {
+            eprintln!("tickpanda: {error:#}");
+            Ok(ExitCode::from(WRONG_USAGE))
+        }
+    }
+}
+
+fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Runs => 0,
+        Verdict::RejectedAtDeploy => 10,
+        Verdict::NeverRuns => 11,
+        Verdict::FailsAtStart => 12,
+    }
+}
+
+/// The report, and what is to be shown of it.
+fn judge(settings: &CheckSettings) -> Result<(Report, String)> {
+    let wasm = std::fs::read(&settings.wasm)
+        .with_context(|| format!("can't read {}", settings.wasm.display()))?;
+    let package = match &settings.config {
+        Some(file) => Package::read(file, &settings.wasm)?,
+        None => Package::made_up(&settings.wasm),
+    };
+    let samples = settings.input.as_deref().map(samples::read).transpose()?.unwrap_or_default();
+    let profile = settings.profile.map(|build| match build {
+        Build::Wasmtime20 => Profile::Wasmtime20,
+        Build::Wasmtime25 => Profile::Wasmtime25,
+    });
+    let defaults = CheckOptions::default();
+    let options = CheckOptions {
+        profiles: profile.map_or(defaults.profiles, |profile| vec![profile]),
+        limits: Limits { memory: settings.memory_limit, ..defaults.limits },
+        ..defaults
+    };
+    let mut report = check::check(&wasm, &package.described, &samples.records, &options);
+    if let Some(fault) = &package.fault {
+        // rpk or the admin API refuses that before the broker looks at the module.
+        report.verdict = Verdict::RejectedAtDeploy;
+        report.reason.clone_from(fault);
+    }
+    let name = settings.wasm.display().to_string();
+    let shown = if settings.json {
+        format!("{}\n", json::report(&name, &report, &package, &samples, &options))
+    } else {
+        text::report(&name, &report, &package, &samples, &options)
+    };
+    Ok((report, shown))
+}
+
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the report"),
+    }
+}
