@@ -84,7 +84,7 @@ fn our_own_transform_runs() {
     assert!(report["fuel"]["start"].as_u64().unwrap() > 0);
     assert!(report["fuel"]["sample_max"].as_u64() > report["fuel"]["sample_mean"].as_u64());
     assert_eq!(report["samples"]["failed"], 0);
-    assert!(report["samples"]["output"][0]["records"].as_u64().unwrap() > 10, "{report:#}");
+    assert!(report["samples"]["output"][0]["records"].as_u64().unwrap() > 5, "{report:#}");
     assert!(report["imports"].as_array().unwrap().iter().all(|import| import["known"] == true));
     let kinds = report["largest_record"].as_array().unwrap();
     for (found, kind) in kinds.iter().zip(["garbage", "sample"]) {

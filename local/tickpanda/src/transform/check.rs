@@ -19,7 +19,7 @@ const WRONG_USAGE: u8 = 2;
 /// Works for any transform. The exit code tells the verdict: 0 runs, 10 rejected at deploy, 11 deploys but
 /// never runs, 12 fails at start; 2 is wrong usage.
 #[derive(Args, Debug)]
-pub struct CheckSettings {
+pub(super) struct CheckSettings {
     /// The transform, as `rpk transform build` makes it.
     #[arg(value_name = "FILE.wasm")]
     wasm: PathBuf,
