@@ -78,6 +78,17 @@ pub struct Interval {
     unit: Unit,
 }
 
+impl Unit {
+    /// The letter in an interval's text.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Unit::Minute => "m",
+            Unit::Hour => "h",
+            Unit::Day => "d",
+        }
+    }
+}
+
 impl Interval {
     /// An interval of `count` units, or `None` for 0 and for more than 10,000 of them (the vendor
     /// aggregates up to 30; the limit keeps all arithmetic far from overflow).
@@ -108,12 +119,7 @@ impl Interval {
 
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::Minute => 'm',
-            Unit::Hour => 'h',
-            Unit::Day => 'd',
-        };
-        write!(f, "{}{unit}", self.count)
+        write!(f, "{}{}", self.count, self.unit.letter())
     }
 }
 

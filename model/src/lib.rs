@@ -13,6 +13,7 @@
 //! | [`header`] | record header names and the `seq` header |
 //! | [`key`] | record keys, `{market}~{base}~{quote}` |
 //! | [`digits`] | JSON number text, kept digit for digit |
+//! | [`words`] | text eight bytes at a time |
 //! | [`id`] | the 128-bit identity of an event |
 //! | [`time`] | exact seconds-to-microseconds, ISO 8601 buckets |
 //! | [`tick`] | [`TickData`](tick::TickData), one trade, ticker or index observation |
@@ -37,3 +38,4 @@ pub mod limit;
 pub mod tick;
 pub mod time;
 pub mod topic;
+pub mod words;

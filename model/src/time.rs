@@ -4,7 +4,7 @@
 //! database microseconds. None of these conversions goes through a float: 1753190418.654 has no
 //! exact `f64`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -80,12 +80,35 @@ impl Bucket {
     }
 }
 
-impl fmt::Display for Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Bucket {
+    /// As ISO 8601 in UTC with milliseconds, without an allocation: the transform prints one per
+    /// candle.
+    pub fn iso8601(self) -> [u8; 24] {
         let (year, month, day) = civil_from_days(self.0.div_euclid(DAY));
         let second = self.0.rem_euclid(DAY);
-        let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.000Z")
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (at, number) in [
+            (0, year / 100),
+            (2, year % 100),
+            (5, month),
+            (8, day),
+            (11, second / 3600),
+            (14, second / 60 % 60),
+            (17, second % 60),
+        ] {
+            // Below 100, all of them, so nothing is cut off.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let number = number as u8;
+            text[at] = b'0' + number / 10;
+            text[at + 1] = b'0' + number % 10;
+        }
+        text
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iso8601().iter().try_for_each(|byte| f.write_char(char::from(*byte)))
     }
 }
 

@@ -1,56 +1,67 @@
 //! TYPE 24: a candle as the vendor streams it; and what candles of both feeds have in common.
 
-use tickpanda_model::candle::{Interval, OhlcvData, Unit};
+use tickpanda_model::candle::{Interval, Unit};
 use tickpanda_model::digits::Digits;
 use tickpanda_model::time::Bucket;
 
-use crate::field::Field;
-use crate::frame::Frame;
+use crate::field::{Field, fields};
 use crate::moment;
 use crate::outcome::Rejection;
-use crate::scratch::Parts;
+use crate::row::{Candle, Pair};
 
 /// Open, high, low and close, all there.
 pub(crate) type Prices<'a> = [Digits<'a>; 4];
 
+fields! {
+    /// The fields of a streamed candle that are read.
+    Streamed {
+        ts = "TS",
+        market = "MARKET",
+        from = "FROMSYMBOL",
+        to = "TOSYMBOL",
+        unit = "UNIT",
+        open = "OPEN",
+        high = "HIGH",
+        low = "LOW",
+        close = "CLOSE",
+        volume_from = "VOLUMEFROM",
+        volume_to = "VOLUMETO",
+    }
+}
+
 /// The candle of a frame, or `None` where a price is absent (an empty point at the start of a
 /// period) or all of it is zero (a pair before its first trade).
 pub(crate) fn candle<'a>(
-    frame: &Frame<'a>,
+    frame: &Streamed<'a>,
     received_ms: i64,
-    parts: &'a mut Parts,
-) -> Result<Option<OhlcvData<'a>>, Rejection> {
-    let fields = [frame.open, frame.high, frame.low, frame.close];
+) -> Result<Option<(Pair<'a>, Candle<'a>)>, Rejection> {
+    let fields = [frame.open(), frame.high(), frame.low(), frame.close()];
     if !fields.iter().all(|field| field.is_present()) {
         return Ok(None);
     }
     let prices = prices(fields)?;
-    let (volume, quote_volume) = (frame.volume_from.number()?, frame.volume_to.number()?);
+    let (volume, quote_volume) = (frame.volume_from().number()?, frame.volume_to().number()?);
     if is_empty(&prices, [volume, quote_volume]) {
         return Ok(None);
     }
-    let (market, base, quote) = (frame.market.name()?, frame.from.name()?, frame.to.name()?);
-    let interval = interval(frame.unit)?;
-    let seconds = moment::bucket(frame.ts, received_ms)?;
-    parts.join(&base, &quote);
-    let [open, high, low, close] = prices;
-    Ok(Some(OhlcvData {
-        bucket: bucket(frame.ts, seconds)?,
-        symbol: parts.symbol.as_str().into(),
-        open,
-        high,
-        low,
-        close,
+    let pair = Pair {
+        market: frame.market().name()?,
+        base: frame.from().name()?,
+        quote: frame.to().name()?,
+    };
+    let interval = interval(frame.unit())?;
+    let seconds = moment::bucket(frame.ts(), received_ms)?;
+    let candle = Candle {
+        bucket: bucket(frame.ts(), seconds)?,
+        prices,
         volume,
         interval,
-        market,
-        base,
-        quote,
         quote_volume,
         conversion: None,
         closed: moment::is_closed(seconds, interval.seconds(), 0, received_ms),
         received_at: received_ms,
-    }))
+    };
+    Ok(Some((pair, candle)))
 }
 
 /// The four prices, every one needed.
@@ -69,8 +80,8 @@ pub(crate) fn is_empty(prices: &Prices<'_>, volumes: [Option<Digits<'_>>; 2]) ->
     let mut numbers = prices.iter().copied().chain(volumes.into_iter().flatten());
     // The digits before any exponent decide, without rounding 1e-999 to zero.
     numbers.all(|digits| {
-        let mantissa = digits.as_str().split(['e', 'E']).next().unwrap_or_default();
-        !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'))
+        let mut mantissa = digits.as_str().bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
+        !mantissa.any(|byte| matches!(byte, b'1'..=b'9'))
     })
 }
 

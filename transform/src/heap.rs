@@ -83,7 +83,7 @@ fn widen(normalizer: &mut Normalizer) {
     ];
     let name = "x".repeat(1024);
     let trade = format!(
-        r#"{{"TYPE":"0","M":"{name}","FSYM":"{name}","TSYM":"{name}","ID":"{name}","F":"{name}","TS":1510374600,"P":{number},"Q":{number}}}"#
+        r#"{{"TYPE":"0","M":"{name}","FSYM":"{name}","TSYM":"{name}","ID":"{name}","F":1,"TS":1510374600,"P":{number},"Q":{number}}}"#
     );
     for (value, headers) in [(body, &headers[..]), (trade, &[])] {
         let record = RawRecord {

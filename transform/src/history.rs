@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use tickpanda_model::candle::{Interval, OhlcvData, Unit};
+use tickpanda_model::candle::{Interval, Unit};
 use tickpanda_model::dead_letter::Reason;
 use tickpanda_model::header;
 
@@ -16,6 +16,7 @@ use crate::json::{Elements, Value};
 use crate::moment;
 use crate::outcome::{Rejection, excerpt};
 use crate::record::RawRecord;
+use crate::row::{Candle, Pair};
 
 /// As much of the vendor's error message as a dead letter's `detail` repeats, in bytes.
 const MESSAGE: usize = 512;
@@ -58,10 +59,7 @@ fields! {
 
 /// A body that was read through, and what its rows are about.
 pub(crate) struct History<'a> {
-    market: &'a str,
-    base: &'a str,
-    quote: &'a str,
-    symbol: String,
+    pair: Pair<'a>,
     interval: Interval,
     /// Conversion of rows that name none.
     conversion: Option<Cow<'a, str>>,
@@ -79,58 +77,55 @@ impl<'a> History<'a> {
         }
         refuse_errors(&body)?;
         let subject = |name| subject(record, name);
-        let (market, base, quote) =
-            (subject(header::MARKET)?, subject(header::BASE)?, subject(header::QUOTE)?);
+        let pair = Pair {
+            market: subject(header::MARKET)?.into(),
+            base: subject(header::BASE)?.into(),
+            quote: subject(header::QUOTE)?.into(),
+        };
         let interval = subject(header::INTERVAL)?
             .parse()
             .map_err(|error| bad_body(format!("header {}: {error}", header::INTERVAL)))?;
-        let Some(rows) = rows(body.data)? else { return Ok(None) };
+        let Some(rows) = rows(body.data())? else { return Ok(None) };
         Ok(Some(History {
-            market,
-            base,
-            quote,
-            symbol: [base, quote].concat(),
+            pair,
             interval,
-            conversion: body_conversion(body.conversion),
+            conversion: body_conversion(body.conversion()),
             rows,
             received_ms: record.timestamp_ms,
         }))
     }
 
+    /// What the rows are about.
+    pub(crate) fn pair(&self) -> &Pair<'a> {
+        &self.pair
+    }
+
     /// What each row is: a candle, nothing (all zero), or bad.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Result<Option<OhlcvData<'_>>, Rejection>> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Result<Option<Candle<'_>>, Rejection>> {
         Elements::new(self.rows).map(|row| self.row(row))
     }
 
-    fn row<'s>(&'s self, value: Value<'s>) -> Result<Option<OhlcvData<'s>>, Rejection> {
+    fn row<'s>(&'s self, value: Value<'s>) -> Result<Option<Candle<'s>>, Rejection> {
         let Value::Object(text) = value else {
             return Err(Rejection::new(Reason::BadField, "is no object"));
         };
         let row = Row::read(text).map_err(crate::not_json)?;
-        let prices = prices([row.open, row.high, row.low, row.close])?;
-        let (volume, quote_volume) = (row.volume_from.number()?, row.volume_to.number()?);
-        let time = row.time.required(row.time.integer()?)?;
+        let prices = prices([row.open(), row.high(), row.low(), row.close()])?;
+        let (volume, quote_volume) = (row.volume_from().number()?, row.volume_to().number()?);
+        let time = row.time().required(row.time().integer()?)?;
         if is_empty(&prices, [volume, quote_volume]) {
             return Ok(None);
         }
-        moment::bucket(row.time, self.received_ms)?;
-        let conversion = match row.conversion.text()? {
+        moment::bucket(row.time(), self.received_ms)?;
+        let conversion = match row.conversion().text()? {
             Some(own) => Some(own).filter(|own| own != "direct"),
             None => self.conversion.as_deref().map(Cow::Borrowed),
         };
-        let [open, high, low, close] = prices;
-        Ok(Some(OhlcvData {
-            bucket: bucket(row.time, time)?,
-            symbol: self.symbol.as_str().into(),
-            open,
-            high,
-            low,
-            close,
+        Ok(Some(Candle {
+            bucket: bucket(row.time(), time)?,
+            prices,
             volume,
             interval: self.interval,
-            market: self.market.into(),
-            base: self.base.into(),
-            quote: self.quote.into(),
             quote_volume,
             conversion,
             closed: moment::is_closed(
@@ -154,19 +149,19 @@ impl<'a> History<'a> {
 
 /// Success is `Response` = `Success` and nothing else: the newer envelope has no `Response`.
 fn refuse_errors(body: &Body<'_>) -> Result<(), Rejection> {
-    let message = match body.response.value {
+    let message = match body.response().value {
         Value::Text(response) if response.plain() == Some("Success") => return Ok(()),
-        Value::Absent => match body.err.value {
+        Value::Absent => match body.err().value {
             Value::Object(err) => {
                 let failure = Failure::read(err).map_err(crate::not_json)?;
                 if failure.members == 0 {
                     return Err(bad_body("a body without Response"));
                 }
-                failure.message
+                failure.message()
             }
             _ => return Err(bad_body("a body without Response")),
         },
-        _ => body.message,
+        _ => body.message(),
     };
     Err(Rejection::new(Reason::VendorError, vendor_message(message)))
 }
@@ -201,7 +196,7 @@ fn rows(data: Field<'_>) -> Result<Option<&str>, Rejection> {
         Value::Object(text) => Inner::read(text).map_err(crate::not_json)?,
         _ => return Err(bad_body("Data is neither a list nor an object")),
     };
-    match inner.data.value {
+    match inner.data().value {
         _ if inner.members == 0 => Ok(None),
         Value::Array(rows) => Ok(Some(rows)),
         Value::Object(text) if Inner::read(text).map_err(crate::not_json)?.members == 0 => Ok(None),
@@ -212,7 +207,7 @@ fn rows(data: Field<'_>) -> Result<Option<&str>, Rejection> {
 /// v1 says the conversion for all rows at the top, too: as an object, elsewhere as plain text.
 fn body_conversion(field: Field<'_>) -> Option<Cow<'_, str>> {
     let text = match field.value {
-        Value::Object(text) => Conversion::read(text).ok()?.kind.text(),
+        Value::Object(text) => Conversion::read(text).ok()?.kind().text(),
         _ => field.text(),
     };
     text.ok().flatten().filter(|text| text != "direct")

@@ -10,10 +10,14 @@
 //! on mutated frames), down to [`scan::MAX_DEPTH`] levels, without recursion and without memory of
 //! its own. It must never panic: every step is checked.
 
+mod name;
 mod scan;
 
 use std::borrow::Cow;
 
+use tickpanda_model::digits::Digits;
+
+pub(crate) use name::Name;
 pub(crate) use scan::Fault;
 use scan::Scanner;
 
@@ -25,8 +29,8 @@ pub(crate) enum Value<'a> {
     Absent,
     /// `true` or `false`.
     Bool,
-    /// A number's text.
-    Number(&'a str),
+    /// A number.
+    Number(Digits<'a>),
     /// A string.
     Text(Text<'a>),
     /// An array's text with its brackets, valid throughout.
@@ -38,22 +42,21 @@ pub(crate) enum Value<'a> {
 /// A JSON string as it stands in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text<'a> {
-    quoted: &'a str,
+    /// Without its quotes.
+    inside: &'a str,
     escaped: bool,
 }
 
 impl<'a> Text<'a> {
     /// Length in the text, without quotes: the string is at most this long.
     pub(crate) fn raw_len(self) -> usize {
-        self.quoted.len().saturating_sub(2)
+        self.inside.len()
     }
 
     /// The string, if it has no escapes.
+    #[inline(always)]
     pub(crate) fn plain(self) -> Option<&'a str> {
-        if self.escaped {
-            return None;
-        }
-        self.quoted.get(1..self.quoted.len().wrapping_sub(1))
+        (!self.escaped).then_some(self.inside)
     }
 
     /// The string with escapes resolved; `None` for half a surrogate pair, which is no text.
@@ -61,7 +64,10 @@ impl<'a> Text<'a> {
     pub(crate) fn decode(self) -> Option<Cow<'a, str>> {
         match self.plain() {
             Some(plain) => Some(Cow::Borrowed(plain)),
-            None => serde_json::from_str(self.quoted).ok().map(Cow::Owned),
+            None => {
+                let quoted = ["\"", self.inside, "\""].concat();
+                serde_json::from_str(&quoted).ok().map(Cow::Owned)
+            }
         }
     }
 }
@@ -69,12 +75,11 @@ impl<'a> Text<'a> {
 /// Calls `member` for each member of the one object that `text` is, in order, and returns how many
 /// there were. The whole text is checked, but a fault late in it is found only after `member` was
 /// called for what precedes it.
+#[inline(always)]
 pub(crate) fn members<'a>(
     text: &'a str,
-    mut member: impl FnMut(&str, Value<'a>),
+    mut member: impl FnMut(Name, Value<'a>),
 ) -> Result<usize, Fault> {
-    /// Longer than every name that anybody asks for, were each character written as `\uXXXX`.
-    const LONGEST_ESCAPED: usize = 192;
     let mut scan = Scanner::new(text);
     let mut count = 0usize;
     scan.space();
@@ -87,27 +92,12 @@ pub(crate) fn members<'a>(
         scan.step();
     } else {
         loop {
-            let key = scan.key()?;
+            let name = scan.key()?;
             let value = scan.value(1)?;
             count = count.wrapping_add(1);
-            match key.plain() {
-                Some(name) => member(name, value),
-                None if key.raw_len() <= LONGEST_ESCAPED => {
-                    member(key.decode().as_deref().unwrap_or_default(), value);
-                }
-                None => {}
-            }
-            scan.space();
-            match scan.peek() {
-                Some(b',') => {
-                    scan.step();
-                    scan.space();
-                }
-                Some(b'}') => {
-                    scan.step();
-                    break;
-                }
-                _ => return Err(scan.fault("expected , or }")),
+            member(name, value);
+            if !scan.next_member()? {
+                break;
             }
         }
     }

@@ -23,8 +23,9 @@
 //! | `field`, `moment` | the vendor's values and times as rows need them |
 //! | `frame`, `trade`, `ticker`, `candle` | WebSocket frames |
 //! | `history` | REST bodies |
+//! | [`redpanda`] | the same for a record of the broker's SDK |
 //! | `dead_letter` | raw records in a form that every client can read |
-//! | `scratch` | buffers that are reused |
+//! | `row`, `text` | rows on their way out, as JSON |
 //!
 //! # Example
 //!
@@ -67,7 +68,9 @@ mod moment;
 mod normalize;
 mod outcome;
 mod record;
-mod scratch;
+pub mod redpanda;
+mod row;
+mod text;
 mod ticker;
 mod trade;
 

@@ -2,19 +2,22 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
-use tickpanda_model::candle::OhlcvData;
 use tickpanda_model::dead_letter::Reason;
 use tickpanda_model::header;
 
+use crate::candle::{self, Streamed};
 use crate::dead_letter;
 use crate::emit::Emit;
-use crate::frame::{self, Row};
+use crate::field::Field;
+use crate::frame::{self, Frame, Type};
 use crate::history::History;
 use crate::json::Fault;
 use crate::outcome::{Outcome, Rejection, excerpt};
 use crate::record::RawRecord;
-use crate::scratch::{Parts, Written};
+use crate::row::Row;
+use crate::text::Buffer;
+use crate::ticker::{self, Ticker};
+use crate::trade::{self, Trade};
 
 /// How many bad rows of a body its dead letter describes; the others are counted.
 const DESCRIBED_ROWS: u32 = 8;
@@ -34,8 +37,9 @@ pub fn normalize<E: Emit>(record: &RawRecord<'_>, out: &mut E) -> Result<Outcome
 /// depends on the record alone.
 #[derive(Debug, Default)]
 pub struct Normalizer {
-    parts: Parts,
-    written: Written,
+    /// For the text that a trade's id is the hash of.
+    identity: Buffer,
+    row: Row,
 }
 
 impl Normalizer {
@@ -61,26 +65,79 @@ impl Normalizer {
                 Err(rejection) => reject(record, &rejection, out),
             };
         }
-        let row = frame::interpret(text, record.timestamp_ms, &mut self.parts);
-        let row = row.and_then(|row| match row {
-            Some(Row::Tick(tick)) => {
-                self.written.put([&tick.market, &tick.base, &tick.quote], &tick)?;
-                Ok(Some(Outcome::Rows { ticks: 1, candles: 0, bad_rows: false }))
+        match self.frame(text, record.timestamp_ms) {
+            Ok(Written::Tick) => {
+                out.tick(self.row.key(), self.row.json())?;
+                Ok(Outcome::Rows { ticks: 1, candles: 0, bad_rows: false })
             }
-            Some(Row::Candle(candle)) => {
-                self.written.candle(&candle)?;
-                Ok(Some(Outcome::Rows { ticks: 0, candles: 1, bad_rows: false }))
+            Ok(Written::Candle) => {
+                out.candle(self.row.key(), self.row.json())?;
+                Ok(Outcome::Rows { ticks: 0, candles: 1, bad_rows: false })
             }
-            None => Ok(None),
-        });
-        let Written { key, json } = &self.written;
-        match row {
-            Ok(Some(outcome @ Outcome::Rows { ticks: 1, .. })) => {
-                out.tick(key, json).map(|()| outcome)
-            }
-            Ok(Some(outcome)) => out.candle(key, json).map(|()| outcome),
-            Ok(None) => Ok(Outcome::Nothing),
+            Ok(Written::Nothing) => Ok(Outcome::Nothing),
             Err(rejection) => reject(record, &rejection, out),
+        }
+    }
+
+    /// Writes the row that one WebSocket frame is, if it is one.
+    #[inline(always)]
+    fn frame(&mut self, text: &str, received_ms: i64) -> Result<Written, Rejection> {
+        // What the frame shows at its start is nearly always its TYPE, and then it is read once.
+        if let Some(guess) = frame::guess(text)
+            && let Some(written) = self.of_type(guess, text, received_ms)?
+        {
+            return Ok(written);
+        }
+        self.any_frame(text, received_ms)
+    }
+
+    #[inline(never)]
+    fn any_frame(&mut self, text: &str, received_ms: i64) -> Result<Written, Rejection> {
+        let of_type = Frame::read(text).map_err(not_json)?.of_type()?;
+        Ok(self.of_type(of_type, text, received_ms)?.unwrap_or(Written::Nothing))
+    }
+
+    /// The row of a frame that should be of this TYPE; `None` if it is of another.
+    fn of_type(
+        &mut self,
+        of_type: Type,
+        text: &str,
+        received_ms: i64,
+    ) -> Result<Option<Written>, Rejection> {
+        match of_type {
+            Type::Trade => {
+                let trade = Trade::read(text).map_err(not_json)?;
+                if !is(trade.kind(), of_type) {
+                    return Ok(None);
+                }
+                self.row.tick(&trade::tick(&trade, received_ms, &mut self.identity)?);
+                Ok(Some(Written::Tick))
+            }
+            Type::Tick(kind) => {
+                let ticker = Ticker::read(text).map_err(not_json)?;
+                if !is(ticker.kind(), of_type) {
+                    return Ok(None);
+                }
+                match ticker::tick(&ticker, kind, text, received_ms)? {
+                    Some(tick) => {
+                        self.row.tick(&tick);
+                        Ok(Some(Written::Tick))
+                    }
+                    None => Ok(Some(Written::Nothing)),
+                }
+            }
+            Type::Candle => {
+                let streamed = Streamed::read(text).map_err(not_json)?;
+                match candle::candle(&streamed, received_ms)? {
+                    Some((pair, candle)) => {
+                        self.row.pair(&pair);
+                        self.row.candle(&pair, &candle);
+                        Ok(Some(Written::Candle))
+                    }
+                    None => Ok(Some(Written::Nothing)),
+                }
+            }
+            Type::Nothing => Ok(Some(Written::Nothing)),
         }
     }
 
@@ -92,10 +149,12 @@ impl Normalizer {
     ) -> Result<Outcome, E::Error> {
         let mut candles = 0u32;
         let mut bad = BadRows::default();
+        self.row.pair(history.pair());
         for (index, row) in history.rows().enumerate() {
-            match row.and_then(|row| row.map(|row| self.written.candle(&row)).transpose()) {
-                Ok(Some(())) => {
-                    out.candle(&self.written.key, &self.written.json)?;
+            match row {
+                Ok(Some(candle)) => {
+                    self.row.candle(history.pair(), &candle);
+                    out.candle(self.row.key(), self.row.json())?;
                     candles = candles.saturating_add(1);
                 }
                 Ok(None) => {}
@@ -115,27 +174,17 @@ impl Normalizer {
     }
 }
 
-impl Written {
-    fn candle(&mut self, candle: &OhlcvData<'_>) -> Result<(), Rejection> {
-        self.put([&candle.market, &candle.base, &candle.quote], candle)
-    }
+/// Whether a field says this TYPE.
+#[inline(always)]
+fn is(kind: Field<'_>, of_type: Type) -> bool {
+    matches!(frame::of_type(kind), Ok(said) if said == of_type)
+}
 
-    /// Puts together the key `{market}~{base}~{quote}` and the JSON of a row.
-    fn put(
-        &mut self,
-        [market, base, quote]: [&str; 3],
-        row: &impl Serialize,
-    ) -> Result<(), Rejection> {
-        self.key.clear();
-        for part in [market, "~", base, "~", quote] {
-            self.key.extend_from_slice(part.as_bytes());
-        }
-        self.json.clear();
-        // A row is plain data and the buffer takes everything, so this never happens; but were it
-        // to happen, it would be the row's fault and not worth a trap.
-        serde_json::to_writer(&mut self.json, row)
-            .map_err(|error| Rejection::new(Reason::BadField, error.to_string()))
-    }
+/// What a frame gave.
+enum Written {
+    Tick,
+    Candle,
+    Nothing,
 }
 
 /// The bad rows of one body, described as far as a header should be long.

@@ -34,14 +34,17 @@ impl Rejection {
         Rejection { reason, detail: detail.into() }
     }
 
+    #[cold]
     pub(crate) fn missing(name: &str) -> Self {
         Self::new(Reason::MissingField, format!("{name} is missing"))
     }
 
+    #[cold]
     pub(crate) fn bad(name: &str, why: impl fmt::Display) -> Self {
         Self::new(Reason::BadField, format!("{name} {why}"))
     }
 
+    #[cold]
     pub(crate) fn out_of_range(name: &str, why: impl fmt::Display) -> Self {
         Self::new(Reason::OutOfRange, format!("{name} {why}"))
     }
