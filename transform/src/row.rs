@@ -2,7 +2,7 @@
 //!
 //! The form of the JSON is `model`'s [`TickData`] and [`OhlcvData`]; here it is written without serde,
 //! in the steps that cost least in Wasm, and without putting parts together first. That both write
-//! the same is tested for every row of every test (`tests/common`).
+//! the same is tested for every row of every test (`tests/common/contract.rs`).
 //!
 //! [`TickData`]: tickpanda_model::tick::TickData
 //! [`OhlcvData`]: tickpanda_model::candle::OhlcvData

@@ -158,7 +158,7 @@ fn append_trimmed(all: &mut [u8], at: usize, number: u64) -> usize {
     let digits = eight_digits(number);
     // A zero's byte is 0x30; of 0 itself one stays.
     let zeros = first(digits ^ 0x3030_3030_3030_3030).min(7);
-    let text = (digits >> (zeros * 8 % 64)).to_le_bytes();
+    let text = (digits >> (zeros.wrapping_mul(8) % 64)).to_le_bytes();
     let len = 8usize.wrapping_sub(zeros);
     let Some((room, end)) = room(all, at, len) else { return FULL };
     copy(room, text.get(..len).unwrap_or_default());
@@ -186,7 +186,7 @@ fn is_plain(text: &[u8]) -> bool {
 fn eight_digits(number: u64) -> u64 {
     // Two numbers below 10⁴, then four below 100, then eight below 10, side by side; each division is
     // a multiplication that is exact in its range.
-    let fours = number / 10_000 | (number % 10_000) << 32;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f; // below 2⁴⁶ and 2¹⁴ apart
     let twos = hundreds | (fours - 100 * hundreds) << 16;
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
@@ -254,6 +254,7 @@ fn part<const N: usize>(to: &mut [u8], from: &[u8], at: usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 

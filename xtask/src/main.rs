@@ -4,6 +4,7 @@
 //! and `make-trades` build the release binaries and then *become* `tickpanda` (exec), so a signal
 //! to the command reaches the program itself.
 
+mod bench;
 mod build;
 mod fuzz;
 
@@ -39,6 +40,8 @@ enum Task {
     },
     /// Fuzz the transform, and assert its contract of every input; fetches cargo-fuzz if need be.
     Fuzz(fuzz::Fuzz),
+    /// Measure: natively, and in Wasm as the broker runs it.
+    Bench(bench::Bench),
     /// Print distinct seeded trade frames, one a line: `cargo xtask make-trades 1000000 > F`.
     #[command(disable_help_flag = true)]
     MakeTrades {
@@ -58,6 +61,7 @@ fn main() -> Result<()> {
             demo.arg("demo").env(build::WASM_VARIABLE, wasm).args(args);
             become_program(demo)
         }
+        Task::Bench(bench) => bench::run(bench),
         Task::Fuzz(fuzz) => fuzz::run(fuzz),
         Task::MakeTrades { args } => {
             build::programs()?;

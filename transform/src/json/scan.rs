@@ -236,7 +236,7 @@ impl<'a> Scanner<'a> {
             let place = words::first(words::special(word));
             at = at.wrapping_add(place);
             if place < 8 {
-                break word >> (place * 8 % 64) & 0xff;
+                break word >> (place.wrapping_mul(8) % 64) & 0xff;
             }
         };
         if stop == u64::from(b'"') && self.peek() == Some(b'"') {

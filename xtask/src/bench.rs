@@ -1,0 +1,52 @@
+//! `cargo xtask bench …`: what things cost, each measured beside what it is to be compared with.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+use crate::build;
+
+/// Names the file for the numbers, for the benchmark's program.
+const JSON_VARIABLE: &str = "TICKPANDA_BENCH_JSON";
+
+#[derive(Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The transform: a trade frame, an index delta and a body of 2,001 rows, natively and as the
+    /// real module in the host with the broker's settings. Times are of CPU, so that a busy machine
+    /// matters less.
+    Transform {
+        /// Write the numbers to this file, as one flat object.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Passed on to criterion: a filter, `--sample-size 20`, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+pub(crate) fn run(bench: Bench) -> Result<()> {
+    let What::Transform { json, args } = bench.what;
+    let wasm = build::wasm()?;
+    let mut cargo = build::cargo()?;
+    // The whole workspace, so that its crates are built as the tests have them.
+    cargo.args(["bench", "--workspace", "--bench", "transform", "--"]).args(args);
+    if let Some(json) = json {
+        let json = std::path::absolute(&json)
+            .with_context(|| format!("--json {} is no path", json.display()))?;
+        cargo.env(JSON_VARIABLE, json);
+    }
+    let status =
+        cargo.env(build::WASM_VARIABLE, wasm).status().context("cannot run cargo bench")?;
+    if !status.success() {
+        bail!("the benchmark failed ({status})");
+    }
+    Ok(())
+}
