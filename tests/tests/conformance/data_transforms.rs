@@ -6,7 +6,7 @@ use rskafka::record::Record;
 use tickpanda_broker::TransformSpec;
 use tickpanda_host::processor::StartPosition;
 
-use crate::cluster::{Cluster, SOME_TIME, record, record_at, spec, until};
+use crate::cluster::{Cluster, SOME_TIME, record, record_at, refused, spec, until};
 
 /// Partitions of its topics.
 const PARTITIONS: i32 = 9;
@@ -69,6 +69,35 @@ async fn eight_output_topics_get_every_record() {
         verify(&cluster, topic).await;
     }
 }
+
+#[tokio::test]
+async fn invalid_modules_are_refused_at_deploy_in_the_brokers_words() {
+    let cluster = Cluster::start(&[("in", 1), ("out", 1)]).await;
+    let no_abi = "Check the broker support for the version of the Data Transforms SDK being used.";
+    for (name, wasm, message) in [
+        ("garbage.wasm", GARBAGE, "invalid WebAssembly module"),
+        ("add_two.wasm", ADD_TWO, "missing required WASI functions"),
+        ("wasi.wasm", WASI, no_abi),
+    ] {
+        let spec =
+            TransformSpec { wasm: wasm.to_vec(), ..spec("identity", "invalid", "in", &["out"]) };
+        let said = refused(&cluster, spec).await;
+        assert!(said.contains(message), "{name}: {said}");
+    }
+    assert!(cluster.broker.transform_status().is_empty());
+}
+
+/// Redpanda's three (`tests/docker/ducktape-deps/tinygo-wasi-transforms`): a type section that breaks
+/// off in garbage, a module that adds two numbers, one that has only what WASI needs.
+const GARBAGE: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x07\x01\x60\x02\x7f\x7f\xeb\x79\xe8\x1e\x8d\x3b\x3b\x30\x0d\x9a\x7b\
+      \x3b\xa1\x94\xec\x74\x71\xe9\x39\x14";
+const ADD_TWO: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x07\x01\x60\x02\x7f\x7f\x01\x7f\x03\x02\x01\0\x07\x0a\x01\x06addTwo\0\0\
+      \x0a\x09\x01\x07\0\x20\0\x20\x01\x6a\x0b\0\x0a\x04name\x02\x03\x01\0\0";
+const WASI: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\x07\x13\x02\x06memory\
+      \x02\0\x06_start\0\0\x0a\x04\x01\x02\0\x0b\0\x0a\x04name\x02\x03\x01\0\0";
 
 #[tokio::test]
 async fn offsets_are_committed_a_redeploy_goes_on_from_them_and_a_removal_deletes_them() {

@@ -12,6 +12,7 @@ mod data_transforms;
 mod ffi_helpers;
 mod log_manager;
 mod model_transform;
+mod parser;
 mod plugin_frontend;
 mod sdk_integration;
 mod table;
