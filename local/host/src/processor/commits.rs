@@ -59,10 +59,14 @@ impl Commits {
         }
     }
 
-    /// The input goes on at `to`, wherever it was: all outputs are done before that.
+    /// The input goes on at `to`: all outputs are done before that. Those that are further stay where they are, unless
+    /// the log was cut and all go back. An output of which nothing is known counts as the one that is least far.
     pub fn skipped(&mut self, partition: usize, to: i64, now: Instant) {
         let Some(of) = self.partitions.get_mut(partition) else { return };
-        of.done.fill(Some(to));
+        let forward = of.done.iter().min().is_some_and(|least| Some(to) > *least);
+        for done in &mut of.done {
+            *done = if forward { Some(to).max(*done) } else { Some(to) };
+        }
         of.pending = true;
         self.due.get_or_insert(now + self.timing.commit_interval);
     }
@@ -162,6 +166,23 @@ mod tests {
         // Only where the input itself has gone does an offset go back.
         commits.skipped(1, 2, start);
         assert_eq!(commits.take(), [commit(1, &[Some(2), Some(2)])]);
+    }
+
+    #[test]
+    fn where_retention_took_what_was_next_an_output_that_is_ahead_is_kept_as_it_is() {
+        let now = Instant::now();
+        for (kept, to, expected) in [
+            ([Some(5), Some(100)], 50, [50, 100]),
+            ([Some(5), Some(100)], 200, [200, 200]),
+            ([Some(5), Some(100)], 3, [3, 3]),
+            ([None, Some(100)], 50, [50, 100]),
+            ([None, None], 0, [0, 0]),
+        ] {
+            let mut commits = Commits::new(Timing::broker(), 1, 2);
+            commits.found(&commit(0, &kept));
+            commits.skipped(0, to, now);
+            assert_eq!(commits.take(), [commit(0, &expected.map(Some))], "{kept:?}, then {to}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Random histories of one input partition: whatever fails when, no output record is lost, the order is kept, and
-//! only what was not kept is done again.
+//! only what was not kept is done again; nothing but the input's retention makes records go missing.
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ enum Event {
     /// Everything but the topics and what is kept is gone.
     Crash,
     Pass(u64),
+    /// Retention takes so many more batches of the input, read or not.
+    Skip(usize),
 }
 
 fn event(outputs: usize) -> impl Strategy<Value = Event> {
@@ -48,6 +50,7 @@ fn event(outputs: usize) -> impl Strategy<Value = Event> {
         2 => (any::<bool>(), any::<bool>()).prop_map(|(kept, answered)| Event::Commit { kept, answered }),
         1 => Just(Event::Crash),
         3 => (0..4_000_u64).prop_map(Event::Pass),
+        1 => (1..4_usize).prop_map(Event::Skip),
     ]
 }
 
@@ -55,6 +58,8 @@ struct World {
     now: Instant,
     timing: Timing,
     input: Vec<Input>,
+    /// So many batches of the input are gone.
+    gone: usize,
     topics: Vec<Vec<i64>>,
     kept: Vec<Option<i64>>,
     processor: Processor,
@@ -68,6 +73,7 @@ impl World {
             now,
             timing,
             input,
+            gone: 0,
             topics: vec![Vec::new(); outputs],
             kept: vec![None; outputs],
             processor: Processor::new(timing, now),
@@ -85,6 +91,7 @@ impl World {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Pass(ms) => self.now += Duration::from_millis(ms),
+            Event::Skip(batches) => self.gone = self.input.len().min(self.gone + batches),
             Event::Crash => {
                 self.processor = Processor::new(self.timing, self.now);
                 self.commits = Commits::new(self.timing, 1, self.topics.len());
@@ -109,6 +116,11 @@ impl World {
         }
     }
 
+    /// Where the input begins.
+    fn log_start(&self) -> i64 {
+        self.input[..self.gone].last().map_or(0, |batch| batch.next)
+    }
+
     fn step(&mut self, event: Event) {
         match self.processor.todo(self.now) {
             Todo::Wait(_) => {}
@@ -116,6 +128,11 @@ impl World {
             Todo::Load => {
                 self.commits.found(&PartitionCommit { partition: 0, outputs: self.kept.clone() });
                 self.processor.loaded(&self.kept, 0);
+            }
+            Todo::Read(from) if from < self.log_start() => {
+                let to = self.log_start();
+                self.processor.skipped(to);
+                self.commits.skipped(0, to, self.now);
             }
             Todo::Read(from) => match self.input.iter().find(|batch| batch.next > from).cloned() {
                 None => self.processor.idle(self.now, 0.5),
@@ -190,13 +207,19 @@ proptest! {
         }
         world.drain();
         for (output, topic) in world.topics.iter().enumerate() {
-            let expected: Vec<i64> = input.iter().flat_map(|b| World::comes_of(b, output)).collect();
+            let comes_of = |input: &[Input]| -> Vec<i64> {
+                input.iter().flat_map(|b| World::comes_of(b, output)).collect()
+            };
             let mut first_times = Vec::new();
             for offset in topic {
                 if !first_times.contains(offset) {
                     first_times.push(*offset);
                 }
             }
+            // Of what retention took some may have been written before, and no more can be asked.
+            let mut expected = comes_of(&input[..world.gone]);
+            expected.retain(|offset| first_times.contains(offset));
+            expected.extend(comes_of(&input[world.gone..]));
             prop_assert_eq!(first_times, expected, "output {} as first written", output);
         }
         // What is done is kept by the next commit, so another run begins behind it.

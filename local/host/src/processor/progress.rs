@@ -30,9 +30,13 @@ impl Progress {
         }
     }
 
-    /// Where the input no longer has `next`: nothing before `to` can be had.
+    /// Where the input no longer has `next`: it goes on at `to`. If that is further on, nothing before it can be
+    /// had, and outputs that are beyond it stay there; if the log was cut, all outputs go back with it.
     pub(super) fn skip(&mut self, to: i64) {
-        self.0.iter_mut().for_each(|done| *done = to);
+        let forward = to > self.next();
+        for done in &mut self.0 {
+            *done = if forward { to.max(*done) } else { to };
+        }
     }
 }
 
@@ -58,6 +62,15 @@ mod tests {
                 progress.written(output, next);
             }
             assert_eq!(progress.next(), next);
+        }
+    }
+
+    #[test]
+    fn where_retention_took_what_was_next_an_output_that_is_ahead_stays_ahead() {
+        for (to, expected) in [(50, [50, 100]), (99, [99, 100]), (200, [200, 200]), (3, [3, 3])] {
+            let mut progress = Progress::resume(&[Some(5), Some(100)], 0);
+            progress.skip(to);
+            assert_eq!(progress.0, expected, "the log goes on at {to}");
         }
     }
 
