@@ -13,6 +13,8 @@ use crate::{
 
 /// `data_transforms_binary_max_size`, unless a cluster says otherwise.
 pub const BINARY_MAX_SIZE: usize = 10 << 20;
+/// The most that a cluster can say there: 128 MiB. Nothing larger is looked at.
+pub const BINARY_MOST_SIZE: usize = 128 << 20;
 
 /// What a module travels in counts too: the header of its record batch (61 bytes), the record's
 /// own framing, its key and headers. An upper estimate.
@@ -44,6 +46,19 @@ impl Display for Rejection {
 /// Judges a binary as the broker does at deploy.
 pub(crate) fn check(wasm: &[u8], max_size: usize) -> Result<Declarations, HostError> {
     let reject = |answer, why: String| Err(HostError::Rejected(Rejection { answer, why }));
+    // The broker stores the module after it has looked into it, so this comes last there. Here it
+    // bounds what is parsed.
+    if !fits(wasm, max_size) {
+        return reject(
+            TOO_LARGE,
+            format!(
+                "it has {} bytes; with about {BATCH_OVERHEAD} for the batch it is stored in, that is more than the \
+                 {} of data_transforms_binary_max_size",
+                wasm.len(),
+                max_size.min(BINARY_MOST_SIZE)
+            ),
+        );
+    }
     let declarations = match parser::parse(wasm) {
         Ok(declarations) => declarations,
         Err(error) => return reject(INVALID, error.to_string()),
@@ -73,17 +88,12 @@ pub(crate) fn check(wasm: &[u8], max_size: usize) -> Result<Declarations, HostEr
         let why = "it imports neither redpanda_transform::check_abi_version_1 nor _2 as (func)";
         return reject(MISSING_ABI, why.into());
     }
-    if wasm.len().saturating_add(BATCH_OVERHEAD) > max_size {
-        return reject(
-            TOO_LARGE,
-            format!(
-                "it has {} bytes; with about {BATCH_OVERHEAD} for the batch it is stored in, that is more than the \
-                 {max_size} of data_transforms_binary_max_size",
-                wasm.len()
-            ),
-        );
-    }
     Ok(declarations)
+}
+
+/// Whether the broker stores a binary of this size.
+pub(crate) fn fits(wasm: &[u8], max_size: usize) -> bool {
+    wasm.len().saturating_add(BATCH_OVERHEAD) <= max_size.min(BINARY_MOST_SIZE)
 }
 
 fn check_exports(declarations: &Declarations) -> Result<(), &'static str> {

@@ -1,6 +1,8 @@
 //! What can go wrong, told in the terms of the broker: where in a transform's life it would
 //! happen there too.
 
+use std::time::Duration;
+
 use crate::Rejection;
 
 /// An error of the host or of the transform that it runs.
@@ -44,6 +46,19 @@ pub enum HostError {
         reason: String,
     },
 
+    /// The guest still worked when the time was over that was given to it, and there was fuel left. The broker knows no
+    /// such limit. Its thread goes on until its fuel or the process ends.
+    #[error(
+        "transform {transform} did not end within {waited:.1?} of wall time although fuel was left: the broker would \
+         let it go on (an instruction that fills or copies much memory costs no more than another)"
+    )]
+    Slow {
+        /// The transform's name.
+        transform: String,
+        /// For how long it was waited.
+        waited: Duration,
+    },
+
     /// [`Vm::transform`](crate::Vm::transform) was called on a VM whose guest has ended.
     #[error("transform {transform}: this VM has ended, start a new one")]
     Ended {
@@ -75,9 +90,11 @@ impl HostError {
     /// it helps or not: a guest that traps on a record traps on it again.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::Trap { .. } | Self::Ended { .. } | Self::Thread { .. } => {
-                true
-            }
+            Self::Start { .. }
+            | Self::Trap { .. }
+            | Self::Slow { .. }
+            | Self::Ended { .. }
+            | Self::Thread { .. } => true,
             Self::Rejected(_)
             | Self::NeverRuns(_)
             | Self::Config { .. }

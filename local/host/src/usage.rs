@@ -12,7 +12,7 @@ pub struct Usage {
     /// Units that it used for all of them together: from a record to the next, or to the call for
     /// another batch.
     pub records_fuel: u64,
-    /// Units that it used for the most expensive one.
+    /// Units that it used for the most expensive one, be it one that ended the guest.
     pub most_fuel: u64,
 }
 

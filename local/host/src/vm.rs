@@ -2,8 +2,9 @@
 //! to it.
 
 use std::{
-    sync::mpsc::{self, Receiver, Sender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use wasmtime::{InstancePre, Store, StoreLimitsBuilder};
@@ -37,7 +38,8 @@ pub(crate) enum Report {
 
 /// A running instance of a transform.
 ///
-/// Its memory lasts from batch to batch. Dropping it ends the guest and its thread.
+/// Its memory lasts from batch to batch. Dropping it ends the guest and its thread, unless that was given up
+/// ([`HostError::Slow`]).
 #[derive(Debug)]
 pub struct Vm {
     name: String,
@@ -55,6 +57,19 @@ impl Vm {
     /// [`HostError::Start`] with the trap if it ends before; [`HostError::NeverRuns`] and
     /// [`HostError::Config`] for what the broker would not even start; [`HostError::Thread`].
     pub fn start(module: &Module, config: VmConfig) -> Result<Self, HostError> {
+        Self::start_within(module, config, None)
+    }
+
+    /// The same, waiting no longer than `patience`: fuel bounds a guest's instructions, but not the time that one of
+    /// them takes.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and [`HostError::Slow`] when the time is over.
+    pub fn start_within(
+        module: &Module,
+        config: VmConfig,
+        patience: Option<Duration>,
+    ) -> Result<Self, HostError> {
         config.check()?;
         module.check_memory_limit(config.limits.memory)?;
         let name = config.name.clone();
@@ -68,7 +83,7 @@ impl Vm {
             .map_err(|source| HostError::Thread { transform: name.clone(), source })?;
         let mut vm =
             Self { name, jobs: Some(jobs), reports, usage: Usage::default(), thread: Some(thread) };
-        match vm.reports.recv() {
+        match vm.report(patience)? {
             Ok(Report::Ready(usage)) => {
                 vm.usage = usage;
                 Ok(vm)
@@ -89,6 +104,19 @@ impl Vm {
     /// (in the broker some, all or none of that is on the topics already). The caller
     /// starts a new one and tries the batch again, or gives up, which the broker never does.
     pub fn transform(&mut self, batch: &Batch, out: &mut Outputs) -> Result<(), HostError> {
+        self.transform_within(batch, out, None)
+    }
+
+    /// The same, waiting no longer than `patience`.
+    ///
+    /// # Errors
+    /// As [`transform`](Self::transform), and [`HostError::Slow`] when the time is over: then what it wrote is lost.
+    pub fn transform_within(
+        &mut self,
+        batch: &Batch,
+        out: &mut Outputs,
+        patience: Option<Duration>,
+    ) -> Result<(), HostError> {
         out.clear();
         let Some(jobs) = &self.jobs else {
             return Err(HostError::Ended { transform: self.name.clone() });
@@ -100,7 +128,7 @@ impl Vm {
         // A guest that waits for a batch can't end, so only a panic can have closed the channel,
         // and then there is no report either.
         let _ = jobs.send(job);
-        match self.reports.recv() {
+        match self.report(patience)? {
             Ok(Report::Done(outputs, usage)) => {
                 *out = outputs;
                 self.usage = usage;
@@ -113,6 +141,22 @@ impl Vm {
                 Err(HostError::Trap { transform: self.name.clone(), reason })
             }
             Ok(Report::Ready(_)) | Err(_) => Err(self.lost()),
+        }
+    }
+
+    /// What the guest's thread tells next; the inner error where it is gone.
+    fn report(&mut self, patience: Option<Duration>) -> Result<Result<Report, ()>, HostError> {
+        let Some(waited) = patience else { return Ok(self.reports.recv().map_err(|_| ())) };
+        match self.reports.recv_timeout(waited) {
+            Ok(report) => Ok(Ok(report)),
+            Err(RecvTimeoutError::Disconnected) => Ok(Err(())),
+            Err(RecvTimeoutError::Timeout) => {
+                self.jobs = None;
+                // Nobody can end it. It ends when the guest asks for a batch, at the end of its fuel, or with the
+                // process, which waits for no thread.
+                drop(self.thread.take());
+                Err(HostError::Slow { transform: self.name.clone(), waited })
+            }
         }
     }
 
@@ -183,7 +227,11 @@ fn run(instance: &InstancePre<State>, state: State) {
         Err(error) => trap::describe(&error),
     };
     let memory = store.data().memory.map_or(0, |memory| memory.data_size(&store));
-    let State { job, reports, mut usage, .. } = store.into_data();
+    let fuel_left = store.get_fuel().unwrap_or(0);
+    let State { job, reports, mut usage, fuel, .. } = store.into_data();
+    if job.as_ref().is_some_and(|job| job.read > 0) {
+        usage.most_fuel = usage.most_fuel.max(fuel.saturating_sub(fuel_left));
+    }
     usage.memory = usage.memory.max(memory);
     let outputs = job.map(|job| job.outputs).unwrap_or_default();
     // Nobody listens when the Vm was dropped, which then is why the guest ended.

@@ -57,7 +57,7 @@ fn put_sizes(memory: &mut [u8], strings: &[String], count: u32, size: u32) -> Re
 }
 
 /// A pointer to each string, and the strings with a NUL each. What does not fit is answered with
-/// a code, here only, and nothing is written.
+/// a code, here only, and nothing is written: untyped pointers are not checked on the broker's way into its functions.
 fn put_strings(memory: &mut [u8], strings: &[String], pointers: u32, buffer: u32) -> Result<i32> {
     let bytes: usize = strings.iter().map(|s| s.len() + 1).sum();
     if !guest::fits(memory, pointers, strings.len(), 4) || !guest::fits(memory, buffer, bytes, 1) {
@@ -140,16 +140,17 @@ fn fd_write(
     };
     // Slices may overlap and add up to more than any memory: what will be cut anyway is not copied.
     let mut message = Vec::new();
-    let mut written = 0u32;
+    let (mut written, mut cut) = (0u32, false);
     for n in 0..count {
         let iovec = iovecs + n * 8;
         let (ptr, len) = (guest::get_u32(memory, iovec)?, guest::get_u32(memory, iovec + 4)?);
         let bytes = guest::slice(memory, ptr, len)?;
         let room = MAX_LOG_BYTES - message.len();
+        cut |= bytes.len() > room;
         message.extend_from_slice(&bytes[..bytes.len().min(room)]);
         written = written.wrapping_add(len);
     }
-    (state.log)(LogLine { level, text: log::admit(&message) });
+    (state.log)(LogLine { level, text: log::admit(&message), cut });
     guest::put(memory, out, &written.to_le_bytes())?;
     Ok(SUCCESS)
 }

@@ -15,7 +15,8 @@ const LINE: usize = 1 << 10;
 const FLUSH: Duration = Duration::from_millis(500);
 
 fn push(buffer: &mut LogBuffer, text: &str, now: Instant) {
-    buffer.push("name", LogLine { level: LogLevel::Info, text: Ok(text) }, now, 7, 0.0);
+    let line = LogLine { level: LogLevel::Info, text: Ok(text), cut: false };
+    buffer.push("name", line, now, 7, 0.0);
 }
 
 /// What becomes of a message that a guest prints.

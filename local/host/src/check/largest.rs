@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckOptions, LargestRecord, Package, RecordKind, Sample, reason};
+use super::{CheckOptions, LargestRecord, Package, RecordKind, Sample, left, reason};
 use crate::{Batch, HostError, Module, Outputs, Record, Vm};
 
 /// Larger ones are not tried, however much memory there is.
@@ -16,7 +16,7 @@ pub(super) fn search(
     module: &Module,
     package: &Package,
     samples: &[Sample],
-    options: &CheckOptions,
+    (options, until): (&CheckOptions, Instant),
 ) -> Vec<LargestRecord> {
     let size = |sample: &&Sample| sample.value.as_ref().map_or(0, Vec::len);
     let largest = samples.iter().max_by_key(size).filter(|sample| size(sample) > 0);
@@ -25,13 +25,12 @@ pub(super) fn search(
     kinds
         .into_iter()
         .filter_map(|(kind, sample)| {
-            let attempt = |bytes| attempt(module, package, sample?, bytes, options);
-            sample?;
+            let sample = sample?;
             // A record must fit into the memory, so this size is not survived.
-            let mut found =
-                bisect(options.limits.memory.min(MOST_BYTES), options.search, |bytes| {
-                    attempt(bytes).unwrap_or(Ok(()))
-                });
+            let end = options.limits.memory.min(MOST_BYTES);
+            let mut found = bisect(end, options.search.min(left(until)), |bytes, patience| {
+                attempt(module, package, sample, bytes, options, patience)
+            });
             found.kind = kind;
             Some(found)
         })
@@ -48,45 +47,70 @@ fn garbage() -> Vec<u8> {
     std::iter::repeat_with(next).take(4_096).collect()
 }
 
+/// What became of an attempt that was not survived.
+#[derive(Debug)]
+enum Failed {
+    /// The guest ended, for this reason.
+    Ended(String),
+    /// It still worked when the time was over, which says nothing of the size.
+    Slow(String),
+}
+
+/// One size, in a new VM that has so much time for its start and the record.
 fn attempt(
     module: &Module,
     package: &Package,
     sample: &Sample,
     bytes: usize,
     options: &CheckOptions,
-) -> Option<Result<(), String>> {
-    let value: Vec<u8> = sample.value.as_deref()?.iter().copied().cycle().take(bytes).collect();
+    patience: Duration,
+) -> Result<(), Failed> {
+    let until = Instant::now() + patience;
+    let value = sample.value.as_deref().unwrap_or_default();
+    let value: Vec<u8> = value.iter().copied().cycle().take(bytes).collect();
     let record = Record { value: Some(&value), ..sample.record() };
     let survived = || -> Result<(), HostError> {
         let batch = Batch::builder().record(sample.timestamp, &record).build()?;
-        let mut vm = Vm::start(module, package.config(options.limits))?;
-        vm.transform(&batch, &mut Outputs::default())
+        let config = package.config(options.limits);
+        let mut vm = Vm::start_within(module, config, Some(left(until)))?;
+        vm.transform_within(&batch, &mut Outputs::default(), Some(left(until)))
     };
-    Some(survived().map_err(|error| reason(&error)))
+    survived().map_err(|error| match &error {
+        HostError::Slow { .. } => Failed::Slow(reason(&error)),
+        _ => Failed::Ended(reason(&error)),
+    })
 }
 
 /// The largest size below `end` that is survived, if all smaller ones are and all larger ones
-/// are not. Stops where `time` has passed.
+/// are not. Stops where `time` has passed; an attempt is told what is left of it.
 fn bisect(
     end: usize,
     time: Duration,
-    mut attempt: impl FnMut(usize) -> Result<(), String>,
+    mut attempt: impl FnMut(usize, Duration) -> Result<(), Failed>,
 ) -> LargestRecord {
     let started = Instant::now();
     let mut found =
         LargestRecord { kind: RecordKind::Garbage, bytes: None, exact: false, beyond: None };
     let (mut low, mut high) = (0, end);
-    while low < high && started.elapsed() < time {
+    while low < high {
+        let left = time.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            break;
+        }
         // First the least, then the middle.
         let middle = if found.bytes.is_none() { low } else { low.midpoint(high) };
-        match attempt(middle) {
+        match attempt(middle, left) {
             Ok(()) => {
                 found.bytes = Some(middle);
                 low = middle + 1;
             }
-            Err(reason) => {
+            Err(Failed::Ended(reason)) => {
                 found.beyond = Some(reason);
                 high = middle;
+            }
+            Err(Failed::Slow(reason)) => {
+                found.beyond = Some(reason);
+                break;
             }
         }
     }
@@ -105,9 +129,13 @@ mod tests {
         for end in [0, 1, 2, 3, 4, 100, 101, 4_096] {
             for most in 0..end {
                 let mut attempts = 0;
-                let found = bisect(end, LONG, |bytes| {
+                let found = bisect(end, LONG, |bytes, _| {
                     attempts += 1;
-                    if bytes <= most { Ok(()) } else { Err(format!("{bytes} are too many")) }
+                    if bytes <= most {
+                        Ok(())
+                    } else {
+                        Err(Failed::Ended(format!("{bytes} are too many")))
+                    }
                 });
                 assert_eq!((found.bytes, found.exact), (Some(most), true), "{most} of {end}");
                 assert!(attempts <= 15, "{attempts} attempts for {most} of {end}");
@@ -118,13 +146,24 @@ mod tests {
 
     #[test]
     fn where_nothing_is_survived_there_is_no_largest() {
-        let found = bisect(1_000, LONG, |_| Err("no".into()));
+        let found = bisect(1_000, LONG, |_, _| Err(Failed::Ended("no".into())));
         assert_eq!((found.bytes, found.exact, found.beyond), (None, true, Some("no".into())));
     }
 
     #[test]
     fn the_search_ends_in_time() {
-        let found = bisect(1_000, Duration::ZERO, |_| Ok(()));
+        let found = bisect(1_000, Duration::ZERO, |_, _| Ok(()));
         assert_eq!((found.bytes, found.exact), (None, false));
+    }
+
+    #[test]
+    fn an_attempt_that_does_not_end_in_time_decides_nothing() {
+        let mut sizes = Vec::new();
+        let found = bisect(1_000, LONG, |bytes, _| {
+            sizes.push(bytes);
+            if bytes == 0 { Ok(()) } else { Err(Failed::Slow("slow".into())) }
+        });
+        assert_eq!((found.bytes, found.exact, sizes.len()), (Some(0), false, 2));
+        assert_eq!(found.beyond, Some("slow".into()));
     }
 }

@@ -17,12 +17,17 @@ pub use report::{
     SampleReport, StartReport, TopicUse, Verdict,
 };
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     BINARY_MAX_SIZE, CompileOptions, HostError, Limits, Module, Profile, Vm, VmConfig, deploy,
     imports, parser::Declarations,
 };
+
+/// Nobody waits longer, and so much can be added to any time.
+const MOST_PATIENCE: Duration = Duration::from_secs(86_400);
+/// Imports, and exports, that are listed. A module of the permitted size can have millions, with types as long as it likes.
+const MOST_LISTED: usize = 1_000;
 
 /// What is deployed besides the Wasm: the part of `transform.yaml` that a transform can see.
 #[derive(Clone, Debug)]
@@ -68,6 +73,9 @@ pub struct CheckOptions {
     pub binary_max_size: usize,
     /// For how long the largest record is searched, for each kind of record.
     pub search: Duration,
+    /// For how long the guest is waited for, in all: its starts, the samples and the search. The broker has no such
+    /// limit, but fuel alone bounds no time.
+    pub patience: Duration,
 }
 
 impl Default for CheckOptions {
@@ -77,14 +85,17 @@ impl Default for CheckOptions {
             limits: Limits::default(),
             binary_max_size: BINARY_MAX_SIZE,
             search: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
         }
     }
 }
 
 /// Judges a package, and measures it where it runs.
 ///
-/// Takes as long as the module does: a few seconds for the worst, because fuel bounds each record,
-/// and the search for the largest record has a limit of its own.
+/// Takes as long as the module does, and not much longer than [`CheckOptions::patience`] beside the time to compile it.
+/// Fuel would not bound that: an instruction costs one unit, also one that fills two megabytes. A guest that does not
+/// ask for a batch by then counts as failed at its start, and the reason says that the broker would go on. A thread
+/// that a guest still holds is left behind, and ends with its fuel or with the process.
 pub fn check(wasm: &[u8], package: &Package, samples: &[Sample], options: &CheckOptions) -> Report {
     let mut report = Report::new(wasm.len());
     let declared = deploy::check(wasm, options.binary_max_size)
@@ -92,7 +103,10 @@ pub fn check(wasm: &[u8], package: &Package, samples: &[Sample], options: &Check
     match declared {
         Ok(declared) => list(&declared, &mut report),
         Err(error) => {
-            if let Ok(declared) = crate::parser::parse(wasm) {
+            // One that is too large nobody has looked into, and nobody does.
+            if deploy::fits(wasm, options.binary_max_size)
+                && let Ok(declared) = crate::parser::parse(wasm)
+            {
                 list(&declared, &mut report);
             }
             report.verdict = Verdict::RejectedAtDeploy;
@@ -100,9 +114,13 @@ pub fn check(wasm: &[u8], package: &Package, samples: &[Sample], options: &Check
             return report;
         }
     }
+    let until = Instant::now() + options.patience.min(MOST_PATIENCE);
     let mut measured = None;
-    for profile in &options.profiles {
-        let (verdict, reason) = match start(wasm, package, *profile, options) {
+    for (n, profile) in options.profiles.iter().enumerate() {
+        // A start that does not end takes no time from the one after it.
+        let parts = u32::try_from(options.profiles.len() - n).unwrap_or(u32::MAX);
+        let patience = left(until) / parts;
+        let (verdict, reason) = match start(wasm, package, *profile, options, patience) {
             Ok(started) => {
                 measured.get_or_insert(started);
                 (Verdict::Runs, String::new())
@@ -130,10 +148,15 @@ pub fn check(wasm: &[u8], package: &Package, samples: &[Sample], options: &Check
             fuel: usage.start_fuel,
         });
         drop(vm);
-        samples::run(&module, package, samples, options, &mut report);
-        report.largest = largest::search(&module, package, samples, options);
+        samples::run(&module, package, samples, (options, until), &mut report);
+        report.largest = largest::search(&module, package, samples, (options, until));
     }
     report
+}
+
+/// How long is still to be waited.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
 
 fn start(
@@ -141,17 +164,21 @@ fn start(
     package: &Package,
     profile: Profile,
     options: &CheckOptions,
+    patience: Duration,
 ) -> Result<(Module, Vm), HostError> {
     let binary_max_size = options.binary_max_size;
     let module = Module::compile_for(wasm, &CompileOptions { profile, binary_max_size })?;
-    let vm = Vm::start(&module, package.config(options.limits))?;
+    let vm = Vm::start_within(&module, package.config(options.limits), Some(patience))?;
     Ok((module, vm))
 }
 
 fn list(declared: &Declarations, report: &mut Report) {
+    report.import_count = declared.imports.len();
+    report.export_count = declared.exports.len();
     report.imports = declared
         .imports
         .iter()
+        .take(MOST_LISTED)
         .map(|import| Import {
             module: import.module.clone(),
             name: import.name.clone(),
@@ -162,6 +189,7 @@ fn list(declared: &Declarations, report: &mut Report) {
     report.exports = declared
         .exports
         .iter()
+        .take(MOST_LISTED)
         .map(|export| Item { name: export.name.clone(), ty: export.entity.to_string() })
         .collect();
 }
@@ -174,8 +202,9 @@ fn reason(error: &HostError) -> String {
         | HostError::Config { reason, .. }
         | HostError::Start { reason, .. }
         | HostError::Trap { reason, .. } => reason.clone(),
-        HostError::Ended { .. } | HostError::MalformedBatch { .. } | HostError::Thread { .. } => {
-            error.to_string()
-        }
+        HostError::Slow { .. }
+        | HostError::Ended { .. }
+        | HostError::MalformedBatch { .. }
+        | HostError::Thread { .. } => error.to_string(),
     }
 }

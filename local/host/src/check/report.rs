@@ -59,10 +59,14 @@ pub struct Report {
     pub profiles: Vec<ProfileReport>,
     /// Bytes of the binary.
     pub bytes: usize,
-    /// In the module's order.
+    /// In the module's order, the first 1,000.
     pub imports: Vec<Import>,
-    /// In the module's order.
+    /// How many there are.
+    pub import_count: usize,
+    /// In the module's order, the first 1,000.
     pub exports: Vec<Item>,
+    /// How many there are.
+    pub export_count: usize,
     /// Where it starts in one of the profiles at least. What follows is measured then only.
     pub start: Option<StartReport>,
     /// Where there were samples.
@@ -81,7 +85,9 @@ impl Report {
             profiles: Vec::new(),
             bytes,
             imports: Vec::new(),
+            import_count: 0,
             exports: Vec::new(),
+            export_count: 0,
             start: None,
             samples: None,
             logs: Logs::default(),
@@ -137,7 +143,7 @@ pub struct StartReport {
 /// What the samples took and gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleReport {
-    /// How many were tried; fewer than there are where too many failed.
+    /// How many were tried; fewer than there are where too many failed or the time was over.
     pub tried: usize,
     /// Those that the transform did not survive, the first few. The broker would try each for ever.
     pub failures: Vec<SampleFailure>,
@@ -145,9 +151,9 @@ pub struct SampleReport {
     pub failed: usize,
     /// Bytes of memory at the end, of one VM for all samples (a new one after each failure).
     pub peak_memory: usize,
-    /// Units of fuel for the most expensive sample.
+    /// Units of fuel for the most expensive sample, be it one that was not survived.
     pub max_fuel: u64,
-    /// Units of fuel a sample, the mean.
+    /// Units of fuel a sample, the mean of those that were survived.
     pub mean_fuel: u64,
     /// What was written, by output topic.
     pub topics: Vec<TopicUse>,

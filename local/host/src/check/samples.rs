@@ -2,11 +2,13 @@
 //! the work of one record.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{
-    CheckOptions, Logs, Package, Report, Sample, SampleFailure, SampleReport, TopicUse, reason,
+    CheckOptions, Logs, Package, Report, Sample, SampleFailure, SampleReport, TopicUse, left,
+    reason,
 };
-use crate::{Batch, HostError, LogDrop, LogLine, MAX_LOG_BYTES, Module, Outputs, Record, Vm};
+use crate::{Batch, HostError, LogDrop, LogLine, Module, Outputs, Record, Vm};
 
 /// After so many failures the rest is not tried: each costs a new VM.
 const MOST_FAILURES: usize = 100;
@@ -17,11 +19,11 @@ pub(super) fn run(
     module: &Module,
     package: &Package,
     samples: &[Sample],
-    options: &CheckOptions,
+    (options, until): (&CheckOptions, Instant),
     report: &mut Report,
 ) {
     let logs = Arc::new(Mutex::new(Logs::default()));
-    let result = try_all(module, package, samples, options, &logs);
+    let result = try_all(module, package, samples, (options, until), &logs);
     report.logs = logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
     report.samples = (!samples.is_empty()).then_some(result);
 }
@@ -30,25 +32,25 @@ fn try_all(
     module: &Module,
     package: &Package,
     samples: &[Sample],
-    options: &CheckOptions,
+    (options, until): (&CheckOptions, Instant),
     logs: &Arc<Mutex<Logs>>,
 ) -> SampleReport {
     let mut tried = Tried::new(package);
-    let mut running = start(module, package, options, logs).ok();
+    let start = || start(module, package, (options, until), logs).ok();
+    let mut running = start();
     for (n, sample) in samples.iter().enumerate() {
         if tried.report.failed == MOST_FAILURES {
             break;
         }
+        let patience = left(until);
+        // It started a moment ago, and a transform is deterministic: only time can have been short.
+        let Some(vm) = running.as_mut().filter(|_| patience > Duration::ZERO) else { break };
         tried.report.tried += 1;
-        let result = match &mut running {
-            Some(vm) => transform(vm, sample, &mut tried),
-            // It started a moment ago, and a transform is deterministic.
-            None => break,
-        };
+        let result = transform(vm, sample, &mut tried, patience);
         if let Err(error) = result {
             tried.fail(n, reason(&error));
             tried.leave(running.as_ref());
-            running = start(module, package, options, logs).ok();
+            running = start();
         }
     }
     tried.leave(running.as_ref());
@@ -58,23 +60,21 @@ fn try_all(
 fn start(
     module: &Module,
     package: &Package,
-    options: &CheckOptions,
+    (options, until): (&CheckOptions, Instant),
     logs: &Arc<Mutex<Logs>>,
 ) -> Result<Vm, HostError> {
     let logs = Arc::clone(logs);
-    let config = package.config(options.limits);
-    Vm::start(
-        module,
-        config
-            .log(move |line| note(&mut logs.lock().unwrap_or_else(PoisonError::into_inner), line)),
-    )
+    let config = package
+        .config(options.limits)
+        .log(move |line| note(&mut logs.lock().unwrap_or_else(PoisonError::into_inner), line));
+    Vm::start_within(module, config, Some(left(until)))
 }
 
 fn note(logs: &mut Logs, line: LogLine<'_>) {
     match line.text {
         Ok(text) => {
             logs.written += 1;
-            logs.cut += u64::from(text.len() == MAX_LOG_BYTES);
+            logs.cut += u64::from(line.cut);
             if logs.first.len() < SHOWN {
                 logs.first.push(text.to_owned());
             }
@@ -84,9 +84,14 @@ fn note(logs: &mut Logs, line: LogLine<'_>) {
     }
 }
 
-fn transform(vm: &mut Vm, sample: &Sample, tried: &mut Tried) -> Result<(), HostError> {
+fn transform(
+    vm: &mut Vm,
+    sample: &Sample,
+    tried: &mut Tried,
+    patience: Duration,
+) -> Result<(), HostError> {
     let batch = Batch::builder().record(sample.timestamp, &sample.record()).build()?;
-    vm.transform(&batch, &mut tried.out)?;
+    vm.transform_within(&batch, &mut tried.out, Some(patience))?;
     for output in tried.out.iter() {
         if let Some(topic) = tried.report.topics.get_mut(output.topic) {
             topic.records += 1;

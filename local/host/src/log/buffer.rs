@@ -13,6 +13,9 @@ const JITTER: Duration = Duration::from_millis(50);
 /// From here on a flush does not wait.
 const LOW_WATER: usize = CAPACITY / 10;
 
+/// What a message costs beside its text and name, in bytes.
+const OVERHEAD: usize = size_of::<LogEvent>();
+
 /// Messages that nobody will see, by reason. The broker counts them together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogDrops {
@@ -62,8 +65,8 @@ impl LogBuffer {
                 return;
             }
         };
-        // What an empty message takes is small, and yet they must not be without number.
-        let size = text.len().max(1);
+        // The broker counts the text. What holds a short one costs more, and there must not be any number of them.
+        let size = text.len().max(transform.len() + OVERHEAD);
         if self.held + size > CAPACITY {
             self.dropped.full += 1;
             return;
@@ -102,7 +105,7 @@ mod tests {
     use super::*;
 
     fn push(buffer: &mut LogBuffer, message: &[u8], now: Instant) {
-        let line = LogLine { level: LogLevel::Warn, text: admit(message) };
+        let line = LogLine { level: LogLevel::Warn, text: admit(message), cut: false };
         buffer.push("t", line, now, 7, 1.0);
     }
 
@@ -142,5 +145,17 @@ mod tests {
         assert_eq!(buffer.flush().len(), 500);
         push(&mut buffer, b"there is room again", now);
         assert_eq!(buffer.flush().len(), 1);
+    }
+
+    #[test]
+    fn a_message_without_text_costs_what_holds_it() {
+        let now = Instant::now();
+        let mut buffer = LogBuffer::default();
+        for _ in 0..CAPACITY {
+            push(&mut buffer, b"", now);
+        }
+        let taken = buffer.flush().len();
+        assert!(taken * size_of::<LogEvent>() <= CAPACITY, "{taken} messages");
+        assert_eq!(buffer.dropped().full, (CAPACITY - taken) as u64);
     }
 }

@@ -40,6 +40,8 @@ pub struct LogLine<'a> {
     pub level: LogLevel,
     /// The text, at most 1,024 bytes; newlines at its end included.
     pub text: Result<&'a str, LogDrop>,
+    /// Whether the guest's message was longer.
+    pub cut: bool,
 }
 
 /// The broker's rule, on a message or its first 1,024 bytes.

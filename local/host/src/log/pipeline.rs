@@ -95,7 +95,11 @@ mod tests {
             to.lock().unwrap().push(event.map(|event| event.text.clone()));
         });
         let take = |text: &str| {
-            pipeline.take(LogLine { level: LogLevel::Info, text: admit(text.as_bytes()) });
+            pipeline.take(LogLine {
+                level: LogLevel::Info,
+                text: admit(text.as_bytes()),
+                cut: false,
+            });
         };
         (0..600).for_each(|n| take(&format!("{n:0>1024}")));
         take("\r");

@@ -8,7 +8,8 @@
 //! names and counts). A verdict about a deploy needs exactly these rules, from Redpanda's source
 //! of v24.3; whether the module then runs is wasmtime's to say.
 //!
-//! Pure functions over bytes: no input makes them panic, loop or reserve memory beyond its size.
+//! Pure functions over bytes: no input makes them panic or loop. What they keep is in proportion to the input, which
+//! the deploy's limit bounds: up to some dozen bytes for one of it, since a function takes one byte there.
 
 mod reader;
 mod sections;

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::time::Duration;
+use tickpanda_host::Limits;
 use tickpanda_host::check::{CheckOptions, Package, RecordKind, Report, Sample, Verdict, check};
 
 fn package() -> Package {
@@ -111,6 +112,98 @@ fn what_it_prints_is_counted_by_what_becomes_of_it() {
     let logs = report.logs;
     assert_eq!((logs.written, logs.dropped_control, logs.dropped_not_utf8), (2, 1, 1));
     assert_eq!(logs.first, ["hello", "bye\n"]);
+    assert_eq!(logs.cut, 0);
+}
+
+#[test]
+fn only_a_message_beyond_the_limit_counts_as_cut() {
+    let import = "(import \"wasi_snapshot_preview1\" \"fd_write\" (func $print (param i32 i32 i32 i32) (result i32)))
+        (import \"redpanda_transform\" \"check_abi_version_2\" (func $check_abi))";
+    let wat = with_code(
+        "(i32.store (i32.const 3000) (i32.const 4099))
+         (i32.store (i32.const 3004) (i32.sub (local.get $len) (i32.const 4)))
+         (drop (call $print (i32.const 1) (i32.const 3000) (i32.const 1) (i32.const 3008)))",
+    );
+    let abi = "(import \"redpanda_transform\" \"check_abi_version_2\" (func $check_abi))";
+    for (bytes, cut) in [(1_023, 0), (1_024, 0), (1_025, 1)] {
+        let logs = judge(&wat.replace(abi, import), &[sample(&vec![b'x'; bytes])]).logs;
+        assert_eq!((logs.written, logs.cut), (1, cut), "{bytes} bytes");
+    }
+}
+
+/// Two memories' worth of filling for a few units of fuel, for ever.
+const FILL: &str =
+    "(loop $fill (memory.fill (i32.const 0) (i32.const 0) (i32.const 131072)) (br $fill))";
+
+/// Fuel for a minute of it instead of an hour, so that the threads left behind do not disturb the other tests for long.
+fn filling() -> CheckOptions {
+    let defaults = CheckOptions::default();
+    CheckOptions { limits: Limits { fuel: 100_000_000, ..defaults.limits }, ..defaults }
+}
+
+#[test]
+fn a_start_that_fills_memory_for_ever_ends_the_check_in_time() {
+    let wasm =
+        wat::parse_str(IDENTITY.replace("(loop $batches", &format!("{FILL} (loop $batches")))
+            .expect("the guest is valid text");
+    let options = CheckOptions { patience: Duration::from_secs(1), ..filling() };
+    let (done, report) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(check(&wasm, &package(), &[sample(b"x")], &options)));
+    let report = report.recv_timeout(Duration::from_secs(60)).expect("the check ends");
+    assert_eq!(report.verdict, Verdict::FailsAtStart);
+    assert_eq!(report.profiles.len(), 2, "both were tried");
+    for part in ["did not end within 500.0ms", "fuel was left", "the broker would let it go on"] {
+        assert!(report.profiles[0].reason.contains(part), "{report:?}");
+    }
+}
+
+#[test]
+fn a_sample_that_does_not_end_in_time_is_the_last_and_those_after_it_do_not_count() {
+    let poison =
+        format!("(if (i32.eq (i32.load8_u (i32.const 4098)) (i32.const 33)) (then {FILL}))");
+    let wasm = wat::parse_str(with_code(&poison)).expect("the guest is valid text");
+    let samples = [sample(b"a"), sample(b"!"), sample(b"b")];
+    let options = CheckOptions { patience: Duration::from_secs(5), ..filling() };
+    let report = check(&wasm, &package(), &samples, &options);
+    let tried = report.samples.expect("there were samples");
+    assert_eq!((report.verdict, tried.tried, tried.failed), (Verdict::Runs, 2, 1));
+    assert!(tried.failures[0].reason.contains("of wall time although fuel was left"));
+}
+
+#[test]
+fn a_sample_that_runs_out_of_fuel_is_the_most_expensive() {
+    let poison =
+        "(if (i32.eq (i32.load8_u (i32.const 4098)) (i32.const 33)) (then (loop $on (br $on))))";
+    let wasm = wat::parse_str(with_code(poison)).expect("the guest is valid text");
+    let mut options = CheckOptions::default();
+    options.limits.fuel = 100_000;
+    let report = check(&wasm, &package(), &[sample(b"a"), sample(b"!")], &options);
+    let tried = report.samples.expect("there were samples");
+    assert_eq!((tried.failed, tried.max_fuel >= 99_000), (1, true), "{tried:?}");
+    assert!(tried.mean_fuel < 200, "of those that were survived");
+}
+
+#[test]
+fn a_thousand_imports_are_listed_and_all_are_counted() {
+    let imports: String = (0..1_500).map(|n| format!("(import \"env\" \"f{n}\" (func))")).collect();
+    let report =
+        judge(&IDENTITY.replace("(module $identity", &format!("(module $identity {imports}")), &[]);
+    assert_eq!(report.verdict, Verdict::NeverRuns);
+    assert_eq!((report.imports.len(), report.import_count > 1_500), (1_000, true));
+    assert_eq!((report.exports.len(), report.export_count), (2, 2));
+}
+
+#[test]
+fn a_binary_above_the_limit_is_not_looked_into() {
+    let wasm = wat::parse_str(IDENTITY).unwrap();
+    let options = CheckOptions { binary_max_size: wasm.len(), ..CheckOptions::default() };
+    let report = check(&wasm, &package(), &[], &options);
+    assert_eq!((report.verdict, report.export_count), (Verdict::RejectedAtDeploy, 0));
+    assert!(report.reason.contains("of data_transforms_binary_max_size"), "{report:?}");
+    // Not even where no parser could say anything of it, and whatever limit it is told.
+    let options = CheckOptions { binary_max_size: usize::MAX, ..CheckOptions::default() };
+    let report = check(&vec![0; (128 << 20) + 1], &package(), &[], &options);
+    assert!(report.reason.contains("more than the 134217728 of"), "{report:?}");
 }
 
 #[test]
