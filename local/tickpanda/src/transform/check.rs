@@ -1,13 +1,14 @@
 //! `tickpanda transform check`: what a broker would make of a package.
 
-use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use tickpanda_host::check::{self, CheckOptions, Report, Verdict};
-use tickpanda_host::{Limits, Profile};
+use tickpanda_host::{BINARY_MOST_SIZE, Limits, Profile};
 
 use super::{json, package::Package, samples, text};
 
@@ -88,8 +89,8 @@ fn code(verdict: Verdict) -> u8 {
 
 /// The report, and what is to be shown of it.
 fn judge(settings: &CheckSettings) -> Result<(Report, String)> {
-    let wasm = std::fs::read(&settings.wasm)
-        .with_context(|| format!("can't read {}", settings.wasm.display()))?;
+    let wasm =
+        read(&settings.wasm).with_context(|| format!("can't read {}", settings.wasm.display()))?;
     let package = match &settings.config {
         Some(file) => Package::read(file, &settings.wasm)?,
         None => Package::made_up(&settings.wasm),
@@ -120,10 +121,38 @@ fn judge(settings: &CheckSettings) -> Result<(Report, String)> {
     Ok((report, shown))
 }
 
+/// The file, unless no cluster would take it, which is known before its end is read.
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let mut wasm = Vec::new();
+    File::open(file)?.take(BINARY_MOST_SIZE as u64 + 1).read_to_end(&mut wasm)?;
+    ensure!(
+        wasm.len() <= BINARY_MOST_SIZE,
+        "it has more than the {BINARY_MOST_SIZE} bytes to which data_transforms_binary_max_size can be set"
+    );
+    Ok(wasm)
+}
+
 fn print(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         // `| head` has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the report"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_no_cluster_takes_is_not_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.wasm");
+        // Sparse: it takes no room.
+        let file = File::create(&path).unwrap();
+        file.set_len(BINARY_MOST_SIZE as u64).unwrap();
+        assert_eq!(read(&path).unwrap().len(), BINARY_MOST_SIZE);
+        file.set_len(1 << 40).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("134217728 bytes"));
     }
 }

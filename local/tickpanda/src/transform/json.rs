@@ -33,6 +33,8 @@ pub(super) fn report(
         "imports": list(&report.imports, |import| json!({
             "module": import.module, "name": import.name, "type": import.ty, "known": import.known,
         })),
+        "import_count": report.import_count,
+        "export_count": report.export_count,
         "exports": list(&report.exports, |item| json!({ "name": item.name, "type": item.ty })),
         "memory": {
             "initial": report.start.map(|start| start.initial_memory),

@@ -18,7 +18,7 @@ pub(super) fn report(
     samples: &Samples,
     options: &CheckOptions,
 ) -> String {
-    let mut text = format!("{file}: {}\n", report.verdict);
+    let mut text = format!("{}: {}\n", shown(file), report.verdict);
     if !report.reason.is_empty() {
         line(&mut text, "why", &report.reason);
     }
@@ -28,13 +28,16 @@ pub(super) fn report(
     line(&mut text, "binary", &format!("{} bytes", grouped(report.bytes as u64)));
     for (n, import) in report.imports.iter().enumerate() {
         let unknown = if import.known { "" } else { "   the broker has no such import" };
-        let item = format!("{}::{} {}{unknown}", import.module, import.name, import.ty);
+        let (module, name) = (shown(&import.module), shown(&import.name));
+        let item = format!("{module}::{name} {}{unknown}", import.ty);
         line(&mut text, if n == 0 { "imports" } else { "" }, &item);
     }
+    more(&mut text, report.import_count, report.imports.len());
     for (n, export) in report.exports.iter().enumerate() {
-        let item = format!("{} {}", export.name, export.ty);
+        let item = format!("{} {}", shown(&export.name), export.ty);
         line(&mut text, if n == 0 { "exports" } else { "" }, &item);
     }
+    more(&mut text, report.export_count, report.exports.len());
     if let Some(start) = report.start {
         let tried = report.samples.as_ref();
         let peak = tried.map_or(start.memory, |tried| tried.peak_memory);
@@ -74,7 +77,7 @@ pub(super) fn report(
         for (n, topic) in used.enumerate() {
             let use_ = format!(
                 "{}: {} records, {} bytes",
-                topic.topic,
+                shown(&topic.topic),
                 grouped(topic.records),
                 grouped(topic.bytes)
             );
@@ -117,12 +120,32 @@ fn largest(found: &LargestRecord) -> String {
     }
 }
 
+/// That a list goes on.
+fn more(text: &mut String, count: usize, listed: usize) {
+    if count > listed {
+        line(text, "", &format!("and {} more", grouped((count - listed) as u64)));
+    }
+}
+
+/// Of a stranger's module: what would move the cursor, colour the screen or turn the direction is written out.
+fn shown(name: &str) -> String {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        if moves(c) { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
+}
+
 /// A name, and what is said of it; further lines of it stand below its first.
 fn line(text: &mut String, name: &str, said: &dyn Display) {
     let said = said.to_string();
     let mut name = name;
     for part in said.lines() {
-        text.push_str(format!("  {name:<COLUMN$}{part}",).trim_end());
+        text.push_str(format!("  {name:<COLUMN$}{}", shown(part)).trim_end());
         text.push('\n');
         name = "";
     }
@@ -137,5 +160,16 @@ mod tests {
         let mut text = String::new();
         line(&mut text, "why", &"a trap\n  guest::main");
         assert_eq!(text, "  why               a trap\n                      guest::main\n");
+    }
+
+    #[test]
+    fn a_strangers_names_and_reasons_can_not_steer_the_terminal() {
+        assert_eq!(shown("a\x1b[2J\nb\u{202e}c ü"), "a\\u{1b}[2J\\nb\\u{202e}c ü");
+        let mut text = String::new();
+        line(&mut text, "why", &"a \x1b]0;title\x07 trap\r\n  guest\u{9b}31m");
+        assert_eq!(
+            text,
+            "  why               a \\u{1b}]0;title\\u{7} trap\n                      guest\\u{9b}31m\n"
+        );
     }
 }
