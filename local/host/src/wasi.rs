@@ -57,7 +57,8 @@ fn put_sizes(memory: &mut [u8], strings: &[String], count: u32, size: u32) -> Re
 }
 
 /// A pointer to each string, and the strings with a NUL each. What does not fit is answered with
-/// a code, here only, and nothing is written: untyped pointers are not checked on the broker's way into its functions.
+/// a code, here only, and nothing is written: in Redpanda's source (`wasi.cc`) these two take plain numbers, look them up
+/// themselves, and turn the error into this code, where typed pointers are checked before the call and trap.
 fn put_strings(memory: &mut [u8], strings: &[String], pointers: u32, buffer: u32) -> Result<i32> {
     let bytes: usize = strings.iter().map(|s| s.len() + 1).sum();
     if !guest::fits(memory, pointers, strings.len(), 4) || !guest::fits(memory, buffer, bytes, 1) {
