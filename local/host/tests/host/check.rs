@@ -148,7 +148,9 @@ fn a_start_that_fills_memory_for_ever_ends_the_check_in_time() {
             .expect("the guest is valid text");
     let options = CheckOptions { patience: Duration::from_secs(1), ..filling() };
     let (done, report) = std::sync::mpsc::channel();
-    std::thread::spawn(move || done.send(check(&wasm, &package(), &[sample(b"x")], &options)));
+    std::thread::spawn(move || {
+        done.send(check(&wasm, &package(), &[sample(b"x")], &options)).expect("it is waited for");
+    });
     let report = report.recv_timeout(Duration::from_secs(60)).expect("the check ends");
     assert_eq!(report.verdict, Verdict::FailsAtStart);
     assert_eq!(report.profiles.len(), 2, "both were tried");
