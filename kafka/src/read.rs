@@ -78,7 +78,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::read`].
+    /// As [`Client::read`]; a damaged batch is an error where it is the first, those before it are given.
     pub async fn read_batches(
         &self,
         topic: &str,
@@ -201,11 +201,17 @@ fn assemble(mut found: PartitionData, offset: i64) -> Result<Read, DecodeError> 
 
 /// The batches of an answer from the one that holds `offset` on.
 fn assemble_batches(mut found: PartitionData, offset: i64) -> Result<ReadBatches, DecodeError> {
-    let mut batches = Vec::new();
-    let next_offset = visible(&mut found, offset, |batch| {
+    let mut batches: Vec<Batch> = Vec::new();
+    let seen = visible(&mut found, offset, |batch| {
         batches.push(batch);
         Ok(true)
-    })?;
+    });
+    let next_offset = match (seen, batches.last()) {
+        (Ok(next_offset), _) => next_offset,
+        // The next read begins with the damaged one and fails on it.
+        (Err(_), Some(last)) => last.next_offset(),
+        (Err(error), None) => return Err(error),
+    };
     Ok(ReadBatches { batches, next_offset, last_stable: last_stable(&found) })
 }
 

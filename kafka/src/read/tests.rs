@@ -105,6 +105,15 @@ fn batches_are_given_whole_without_markers_and_aborted_ones() {
 }
 
 #[test]
+fn a_damaged_batch_does_not_take_those_before_it_along() {
+    let mut bad = batch(5, 3, -1);
+    *bad.last_mut().unwrap() ^= 1;
+    let read = assemble_batches(found([batch(0, 5, -1), bad.clone()].concat(), &[]), 0).unwrap();
+    assert_eq!((read.batches.len(), read.next_offset), (1, 5));
+    assert!(assemble_batches(found(bad, &[]), 5).is_err(), "the next read fails on it");
+}
+
+#[test]
 fn a_read_that_starts_inside_an_aborted_transaction_hides_the_rest_of_it() {
     let bytes = [batch(5, 1, 7), marker(6, 7, 0), batch(7, 1, 7)].concat();
     let read = assemble(found(bytes, &[(7, 0)]), 5).unwrap();
