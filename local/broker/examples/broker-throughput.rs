@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     report("produced (rskafka, one in flight)", records, started);
     let transform = TransformSpec {
         name: "identity".to_owned(),
-        wasm: wat::parse_str(include_str!("../tests/data/identity.wat"))?,
+        wasm: wat::parse_str(include_str!("../../host/tests/data/identity.wat"))?,
         input_topic: "in".to_owned(),
         output_topics: vec!["out".to_owned()],
         env: vec![],

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tickpanda_host::{Limits, Profile};
+
 use crate::engine::TransformTiming;
 
 /// Settings of a [`Broker`](crate::Broker).
@@ -27,6 +29,10 @@ pub struct BrokerConfig {
     pub retention_interval: Duration,
     /// When the transform engine does things.
     pub transforms: TransformTiming,
+    /// What each transform's guest may use.
+    pub transform_limits: Limits,
+    /// The build of Redpanda's broker whose Wasm is taken.
+    pub transform_profile: Profile,
 }
 
 impl BrokerConfig {
@@ -42,6 +48,8 @@ impl BrokerConfig {
             max_partitions: 1000,
             retention_interval: Duration::from_secs(30),
             transforms: TransformTiming::default(),
+            transform_limits: Limits::default(),
+            transform_profile: Profile::default(),
         }
     }
 }

@@ -113,7 +113,12 @@ impl Broker {
         let bind = |source| BrokerError::Bind { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
-        let engine = Arc::new(Engine::new(Arc::clone(&store), config.transforms));
+        let guests = engine::Guests {
+            timing: config.transforms,
+            limits: config.transform_limits,
+            profile: config.transform_profile,
+        };
+        let engine = Arc::new(Engine::new(Arc::clone(&store), guests));
         let housekeeper = {
             let store = Arc::downgrade(&store);
             let retain = move || {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tickpanda_broker::{Broker, BrokerConfig};
 
+use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
 use crate::topics;
 
@@ -42,6 +43,9 @@ pub struct BrokerSettings {
     #[arg(long, value_enum, default_value_t)]
     timing: Timing,
 
+    #[command(flatten)]
+    cluster: ClusterSettings,
+
     /// Stop when standard input closes: for a parent that may be killed.
     #[arg(long)]
     stop_on_stdin_close: bool,
@@ -53,6 +57,8 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
         listen: settings.listen,
         allow_remote: settings.allow_remote,
         transforms: settings.timing.waits(),
+        transform_limits: settings.cluster.limits(),
+        transform_profile: settings.cluster.profile().unwrap_or_default(),
         ..BrokerConfig::new(settings.data_dir)
     };
     if let Some(address) = settings.advertise {

@@ -13,6 +13,7 @@
 
 pub mod broker;
 pub mod cli;
+mod cluster;
 pub mod demo;
 pub mod exchange;
 pub mod make_trades;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tickpanda_host::{Batch, HostError, LogPipeline, Module, Outputs, Vm, VmConfig};
+use tickpanda_host::{Batch, HostError, Limits, LogPipeline, Module, Outputs, Vm, VmConfig};
 
 use super::spec::TransformSpec;
 
@@ -10,6 +10,7 @@ use super::spec::TransformSpec;
 pub(super) struct Guest {
     spec: TransformSpec,
     module: Module,
+    limits: Limits,
     /// `None` before the first batch and after a trap: then every partition's next batch starts it anew,
     /// and what the guest remembered is gone for all of them.
     vm: Option<Vm>,
@@ -17,9 +18,14 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(spec: TransformSpec, module: Module, logs: Arc<LogPipeline>) -> Self {
+    pub(super) fn new(
+        spec: TransformSpec,
+        module: Module,
+        limits: Limits,
+        logs: Arc<LogPipeline>,
+    ) -> Self {
         // Compiled: nobody needs its bytes any more.
-        Self { spec: TransformSpec { wasm: Vec::new(), ..spec }, module, vm: None, logs }
+        Self { spec: TransformSpec { wasm: Vec::new(), ..spec }, module, limits, vm: None, logs }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -43,6 +49,7 @@ impl Guest {
         let spec = &self.spec;
         let mut config = VmConfig::new(&spec.name, &spec.input_topic, &spec.output_topics);
         config.env.clone_from(&spec.env);
+        config.limits = self.limits;
         let logs = Arc::clone(&self.logs);
         config.log(move |line| logs.take(line))
     }

@@ -34,7 +34,7 @@ pub use status::{PartitionStatus, TransformState, TransformStatus};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tickpanda_host::Module;
+use tickpanda_host::{CompileOptions, Limits, Module, Profile};
 
 use crate::error::BrokerError;
 use crate::storage::Store;
@@ -45,17 +45,25 @@ use worker::Worker;
 /// Transforms at most: as many heaps as Redpanda reserves by default.
 const MOST: usize = 10;
 
+/// How all guests are run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guests {
+    pub(crate) timing: TransformTiming,
+    pub(crate) limits: Limits,
+    pub(crate) profile: Profile,
+}
+
 /// All deployed transforms.
 #[derive(Debug)]
 pub(crate) struct Engine {
     store: Arc<Store>,
-    timing: TransformTiming,
+    guests: Guests,
     running: Mutex<BTreeMap<String, Handle>>,
 }
 
 impl Engine {
-    pub(crate) fn new(store: Arc<Store>, timing: TransformTiming) -> Self {
-        Self { store, timing, running: Mutex::default() }
+    pub(crate) fn new(store: Arc<Store>, guests: Guests) -> Self {
+        Self { store, guests, running: Mutex::default() }
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
@@ -69,7 +77,10 @@ impl Engine {
         spec.check()?;
         let invalid =
             |what: String| BrokerError::InvalidTransform { name: spec.name.clone(), what };
-        let module = Module::compile(&spec.wasm).map_err(|error| invalid(error.to_string()))?;
+        let profile = self.guests.profile;
+        let options = CompileOptions { profile, ..CompileOptions::default() };
+        let module = Module::compile_for(&spec.wasm, &options);
+        let module = module.map_err(|error| invalid(error.to_string()))?;
         let topic = |name: &String| {
             self.store.topic(name).ok_or_else(|| invalid(format!("topic {name:?} does not exist")))
         };
@@ -80,15 +91,32 @@ impl Engine {
             return Err(invalid(format!("the limit of {MOST} transforms is reached")));
         }
         beside_others(&running, &spec)?;
-        if let Some(old) = running.remove(&spec.name) {
+        let name = spec.name.clone();
+        let old = running.remove(&name);
+        let replaces = old.is_some();
+        if let Some(old) = old {
             old.stop();
             old.join();
         }
-        let progress = progress::Progress::load(&self.store.transforms_dir(), &spec, &input)?;
-        let name = spec.name.clone();
-        let handle = Worker::start(spec, module, input, outputs, progress, self.timing)?;
-        running.insert(name, handle);
-        Ok(())
+        let started = progress::Progress::load(&self.store.transforms_dir(), &spec, &input)
+            .and_then(|progress| {
+                Worker::start(spec, module, input, outputs, progress, self.guests)
+            });
+        match started {
+            Ok(handle) => {
+                running.insert(name, handle);
+                Ok(())
+            }
+            Err(error) => {
+                if replaces {
+                    tracing::error!(
+                        transform = name, %error,
+                        "the transform has ended and could not be started in its new version: deploy it again"
+                    );
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Ends a transform and forgets how far it was: deployed again, it is another one. Blocks until it

@@ -41,8 +41,9 @@ impl Writers {
         self.0.len()
     }
 
-    /// Takes all that came out of one input batch for the outputs that want it, or nothing of it: appends
-    /// what no longer fits into one output batch. `now` (ms) is the time of what is appended, `input` the index of
+    /// Takes all that came out of one input batch for the outputs that want it, or, where a record is too large, nothing of
+    /// it: appends what no longer fits into one output batch. Where such an append fails, a part is on the topic, and the
+    /// retry repeats it. `now` (ms) is the time of what is appended, `input` the index of
     /// the input partition.
     pub(super) fn take(
         &mut self,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tickpanda_host::processor::{Commits, PartitionCommit, Processor, Timing, Todo};
 use tickpanda_host::{Module, Outputs};
 
+use super::Guests;
 use super::guest::Guest;
 use super::handle::{Handle, Shared, View};
 use super::logs;
@@ -36,7 +37,7 @@ impl Worker {
         input: Arc<Topic>,
         outputs: Vec<Arc<Topic>>,
         progress: Progress,
-        timing: Timing,
+        Guests { timing, limits, .. }: Guests,
     ) -> Result<Handle, BrokerError> {
         let (name, output_topics) = (spec.name.clone(), spec.output_topics.clone());
         let count = input.partitions.len();
@@ -50,7 +51,7 @@ impl Worker {
         let shared = Arc::new(Shared::new(signal, Arc::clone(&logs), views));
         let id = progress.id();
         let worker = Self {
-            guest: Guest::new(spec, module, logs),
+            guest: Guest::new(spec, module, limits, logs),
             input: Arc::clone(&input),
             outputs: Outputs::default(),
             writers: Writers::new(outputs),

@@ -14,7 +14,7 @@ use crate::util::{
     Raw, batch, batch_at, copy_dir, name, partition, read_from, record, start, until, value,
 };
 
-const IDENTITY: &str = include_str!("../data/identity.wat");
+const IDENTITY: &str = include_str!("../../../host/tests/data/identity.wat");
 
 fn spec(wat: &str) -> TransformSpec {
     TransformSpec {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use tickpanda_host::BINARY_MOST_SIZE;
 use tickpanda_host::check::{self, CheckOptions, Report, Verdict};
-use tickpanda_host::{BINARY_MOST_SIZE, Limits, Profile};
 
 use super::{json, package::Package, samples, text};
+use crate::cluster::ClusterSettings;
 
 /// The arguments are in order, what they name is not: as clap says it for the arguments.
 const WRONG_USAGE: u8 = 2;
@@ -38,31 +39,8 @@ pub(super) struct CheckSettings {
     #[arg(long)]
     json: bool,
 
-    /// Judge for this build of the broker only [default: it must run in both]
-    #[arg(long, value_name = "BUILD")]
-    profile: Option<Build>,
-
-    /// The cluster's `data_transforms_per_function_memory_limit`, in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().memory,
-        value_parser = memory_limit)]
-    memory_limit: usize,
-}
-
-/// By the wasmtime in it.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Build {
-    /// v24.2 and v24.3, as far as can be seen.
-    Wasmtime20,
-    /// v25.1 and later, as far as can be seen.
-    Wasmtime25,
-}
-
-/// As the cluster's setting: 64 KiB to 4 GiB.
-fn memory_limit(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(bytes) if (64 << 10..=4 << 30).contains(&bytes) => Ok(bytes),
-        _ => Err("bytes, from 65536 to 4294967296".into()),
-    }
+    #[command(flatten)]
+    cluster: ClusterSettings,
 }
 
 pub(super) fn run(settings: &CheckSettings) -> Result<ExitCode> {
@@ -96,14 +74,10 @@ fn judge(settings: &CheckSettings) -> Result<(Report, String)> {
         None => Package::made_up(&settings.wasm),
     };
     let samples = settings.input.as_deref().map(samples::read).transpose()?.unwrap_or_default();
-    let profile = settings.profile.map(|build| match build {
-        Build::Wasmtime20 => Profile::Wasmtime20,
-        Build::Wasmtime25 => Profile::Wasmtime25,
-    });
     let defaults = CheckOptions::default();
     let options = CheckOptions {
-        profiles: profile.map_or(defaults.profiles, |profile| vec![profile]),
-        limits: Limits { memory: settings.memory_limit, ..defaults.limits },
+        profiles: settings.cluster.profile().map_or(defaults.profiles, |profile| vec![profile]),
+        limits: settings.cluster.limits(),
         ..defaults
     };
     let mut report = check::check(&wasm, &package.described, &samples.records, &options);

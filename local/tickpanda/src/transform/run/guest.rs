@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use tickpanda_host::{Batch, HostError, LogLevel, LogPipeline, Module, Outputs, Vm, VmConfig};
+use tickpanda_host::{
+    Batch, HostError, Limits, LogLevel, LogPipeline, Module, Outputs, Vm, VmConfig,
+};
 
 use super::settings::RunSettings;
 
@@ -18,6 +20,7 @@ struct Inner {
     input_topic: String,
     output_topics: Vec<String>,
     env: Vec<(String, String)>,
+    limits: Limits,
     logs: Arc<LogPipeline>,
     /// `None` before the first batch and after a trap.
     vm: Mutex<Option<Vm>>,
@@ -31,6 +34,7 @@ impl Guest {
             input_topic: settings.input_topic.clone(),
             output_topics: settings.output_topics.clone(),
             env: settings.env.clone(),
+            limits: settings.cluster.limits(),
             logs: Arc::new(pipeline(name)),
             vm: Mutex::new(None),
         }))
@@ -100,6 +104,7 @@ impl Inner {
     fn config(&self) -> VmConfig {
         let mut config = VmConfig::new(&self.name, &self.input_topic, &self.output_topics);
         config.env.clone_from(&self.env);
+        config.limits = self.limits;
         let logs = Arc::clone(&self.logs);
         config.log(move |line| logs.take(line))
     }

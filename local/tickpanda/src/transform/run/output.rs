@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use tickpanda_host::{Batch, Module, Record, Vm, VmConfig};
 
-    const IDENTITY: &str = include_str!("../../../../broker/tests/data/identity.wat");
+    const IDENTITY: &str = include_str!("../../../../host/tests/data/identity.wat");
 
     fn came_out(values: &[Vec<u8>]) -> Outputs {
         let module = Module::compile(&wat::parse_str(IDENTITY).unwrap()).unwrap();

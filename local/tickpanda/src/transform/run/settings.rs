@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use tickpanda_host::processor::StartPosition;
 
+use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
 
 /// Host a Redpanda transform next to any Kafka-protocol cluster.
@@ -46,6 +47,9 @@ pub struct RunSettings {
     /// A variable of the guest's environment.
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterSettings,
 
     /// Where to begin where no offset is kept: +N from the start, -N from the end, @T first batch at or
     /// after this time in ms since the epoch [default: with what comes after the first start]
