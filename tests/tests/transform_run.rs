@@ -62,22 +62,43 @@ async fn produce(address: SocketAddr, batches: std::ops::Range<u32>, pause: Dura
     let client = ClientBuilder::new(vec![address.to_string()]).build().await.unwrap();
     for n in batches {
         for partition in 0..INPUTS {
-            let handling = UnknownTopicHandling::Error;
-            let to = client.partition_client("in", partition, handling).await.unwrap();
-            let record = |value: String| Record {
-                key: None,
-                value: Some(value.into_bytes()),
-                headers: BTreeMap::new(),
-                timestamp: rskafka::chrono::DateTime::from_timestamp_millis(1_700_000_000_000)
-                    .unwrap(),
-            };
             let codec =
                 [Compression::NoCompression, Compression::Lz4, Compression::Zstd][n as usize % 3];
-            let records = values(partition, n).into_iter().map(record).collect();
-            to.produce(records, codec).await.unwrap();
+            produce_to(&client, partition, values(partition, n), codec).await;
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// One batch.
+async fn produce_to(
+    client: &rskafka::client::Client,
+    partition: i32,
+    values: Vec<String>,
+    codec: Compression,
+) {
+    let handling = UnknownTopicHandling::Error;
+    let to = client.partition_client("in", partition, handling).await.unwrap();
+    let record = |value: String| Record {
+        key: None,
+        value: Some(value.into_bytes()),
+        headers: BTreeMap::new(),
+        timestamp: rskafka::chrono::DateTime::from_timestamp_millis(1_700_000_000_000).unwrap(),
+    };
+    to.produce(values.into_iter().map(record).collect(), codec).await.unwrap();
+}
+
+/// Changes one topic as nobody can from outside: while the broker is down.
+fn alter(dir: &Path, topic: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join("broker/meta.json");
+    let mut meta: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut meta["topics"][topic]);
+    std::fs::write(&path, meta.to_string()).unwrap();
+}
+
+async fn again(dir: &Path, listen: SocketAddr) -> Broker {
+    Broker::start(BrokerConfig { listen, ..BrokerConfig::new(dir.join("broker")) }).await.unwrap()
 }
 
 /// All records of a topic, by partition.
@@ -292,18 +313,140 @@ async fn a_start_position_holds_until_something_is_kept() {
     let runner = start();
     until("what came meanwhile is done", || async { total(&broker, "out") == before + 12 }).await;
     runner.stop();
+}
 
-    // A partition that nobody has begun although others are: it was added, and is begun with its first record.
-    for (partition, records) in [("0", 0), ("0,1", 10)] {
+#[tokio::test(flavor = "multi_thread")]
+async fn runners_that_share_a_topic_begin_it_together_and_added_partitions_with_their_first_record()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = broker(dir.path(), anywhere()).await;
+    let (address, wasm) = (broker.addr(), module(dir.path(), TEE));
+    produce(address, 0..3, Duration::ZERO).await; // batches of 1, 2 and 3 records
+    // (the partition, records there that come out) of three runners, one after the other.
+    for (partition, records) in [("0", 0), ("1", 4), ("3", 5)] {
+        if partition == "3" {
+            broker.shutdown().await.unwrap();
+            alter(dir.path(), "in", |topic| topic["partitions"] = 4.into());
+            broker = again(dir.path(), address).await;
+            let client = ClientBuilder::new(vec![address.to_string()]).build().await.unwrap();
+            produce_to(&client, 3, values(3, 4), Compression::NoCompression).await;
+        }
         let before = total(&broker, "out");
-        let args = ["--name", "grows", "--partitions", partition];
+        // Where what was added begins is not a matter of taste.
+        let more: &[&str] = if partition == "3" { &["--from-offset", "-0"] } else { &[] };
+        let args = [&["--name", "grows", "--partitions", partition], more].concat();
         let runner = Runner::start(&mut command(dir.path(), &wasm, address, &args));
         until("it runs and has done all there is", || async {
             runner.lines_with("running grows") == 1 && total(&broker, "out") >= before + records
         })
         .await;
         runner.stop();
-        assert_eq!(total(&broker, "out"), before + records, "partitions {partition}");
+        assert_eq!(total(&broker, "out"), before + records, "partition {partition}");
+        if partition == "0" {
+            produce(address, 3..4, Duration::ZERO).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_one_output_stops_there_and_outputs_that_are_ahead_repeat_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = broker(dir.path(), anywhere()).await;
+    let (address, wasm) = (broker.addr(), module(dir.path(), TEE));
+    produce(address, 0..3, Duration::ZERO).await; // batches of 1, 2 and 3 records
+    let producer = ClientBuilder::new(vec![address.to_string()]).build().await.unwrap();
+    let large = format!("0 3 0 {}", "x".repeat(3_000));
+    produce_to(&producer, 0, vec![large.clone()], Compression::NoCompression).await;
+    let start =
+        || Runner::start(&mut command(dir.path(), &wasm, address, &["--from-offset", "+0"]));
+    let too_large = "larger than its max.message.bytes=2000";
+    let client = Client::connect(&[address.to_string()], ClientConfig::default()).await.unwrap();
+    let committed = || async {
+        let all = client.committed(GROUP, "in").await.unwrap();
+        all.into_iter().map(|committed| committed.next_offset).collect::<Vec<_>>()
+    };
+    let mut runner = start();
+    until("it says so", || async { runner.lines_with(too_large) > 0 }).await;
+    until("the others go on", || async { total(&broker, "copies") >= 18 }).await;
+    until("what is done is kept", || async { committed().await == [6, 6, 6] }).await;
+    runner.stop();
+    let expected = expected(3);
+    assert_eq!(first_times(address, "out", 2).await, (expected.clone(), 0));
+    assert_eq!(first_times(address, "copies", INPUTS).await, (expected, 0));
+
+    // Only one output has what was done.
+    let mut kept = client.committed(GROUP, "in").await.unwrap().remove(0);
+    assert!(kept.metadata.contains(r#""copies":6"#), "{}", kept.metadata);
+    kept.next_offset = 1;
+    kept.metadata = kept.metadata.replace(r#""copies":6"#, r#""copies":1"#);
+    client.commit(GROUP, "in", &[kept]).await.unwrap();
+    runner = start();
+    until("the other gets it again", || async { total(&broker, "copies") >= 18 + 5 }).await;
+    until("it stops there again", || async { runner.lines_with(too_large) > 0 }).await;
+
+    // A limit that was raised is found while it runs.
+    broker.shutdown().await.unwrap();
+    alter(dir.path(), "copies", |topic| topic["settings"]["max.message.bytes"] = "4000".into());
+    broker = again(dir.path(), address).await;
+    until("the large one is there", || async { total(&broker, "copies") >= 18 + 5 + 1 }).await;
+    runner.stop();
+    let (found, repeated) = first_times(address, "out", 2).await;
+    assert_eq!((found[0].last(), found[0].len(), repeated), (Some(&large), 7, 0));
+    let (found, repeated) = first_times(address, "copies", INPUTS).await;
+    assert_eq!((found[0].last(), found[0].len(), repeated), (Some(&large), 7, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_topic_that_is_created_anew_is_begun_with_its_first_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker(dir.path(), anywhere()).await;
+    let (address, wasm) = (broker.addr(), module(dir.path(), TEE));
+    let runner = Runner::start(&mut command(dir.path(), &wasm, address, &["--from-offset", "+0"]));
+    produce(address, 0..2, Duration::ZERO).await;
+    until("it works", || async { total(&broker, "copies") == 9 }).await;
+    let client = ClientBuilder::new(vec![address.to_string()]).build().await.unwrap();
+    client.controller_client().unwrap().delete_topic("in", 1_000).await.unwrap();
+    until("each partition misses it", || async {
+        let misses = |p: i32| runner.lines_with(&format!("error running transform partition={p}"));
+        (0..INPUTS).all(|partition| misses(partition) > 0)
+    })
+    .await;
+    broker.create_topic("in", INPUTS, &[]).unwrap();
+    // More than the last one had, so that its end can't tell.
+    produce(address, 2..9, Duration::ZERO).await;
+    let expected = expected(9);
+    for (topic, partitions) in [("out", 2), ("copies", INPUTS)] {
+        until("every record is there", || async {
+            first_times(address, topic, partitions).await.0 == expected
+        })
+        .await;
+    }
+    assert_eq!(runner.lines_with("created anew"), 1);
+    runner.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_has_the_memory_and_the_wasm_that_its_cluster_gives_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker(dir.path(), anywhere()).await;
+    let large = TEE.replace(r#"(memory (export "memory") 2)"#, r#"(memory (export "memory") 40)"#);
+    assert_ne!(large, TEE);
+    let new = TEE.replace(
+        "(func (export \"_start\")",
+        "(func $f (return_call $check_abi))\n  (func (export \"_start\")",
+    );
+    assert_ne!(new, TEE);
+    for (wat, setting) in
+        [(large, ["--memory-limit", "4194304"]), (new, ["--profile", "wasmtime25"])]
+    {
+        let wasm = module(dir.path(), &wat);
+        let before = total(&broker, "copies");
+        let name = ["--name", setting[0].trim_start_matches('-'), "--from-offset", "+0"];
+        produce(broker.addr(), 0..1, Duration::ZERO).await;
+        let with = [&name[..], &setting].concat();
+        let runner = Runner::start(&mut command(dir.path(), &wasm, broker.addr(), &with));
+        until("it works", || async { total(&broker, "copies") >= before + 3 }).await;
+        runner.stop();
     }
 }
 

@@ -1,11 +1,11 @@
 //! One input partition: what its processor says is done here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use tickpanda_host::processor::{Processor, StartPosition, Todo, chance, output_partition};
+use tickpanda_host::processor::{Processor, Todo, chance, output_partition};
 use tickpanda_host::{BatchHeader, HostError, Outputs};
 use tickpanda_kafka::decode::DecodeError;
 use tickpanda_kafka::{Batch, KafkaError};
@@ -13,9 +13,11 @@ use tracing::warn;
 
 use super::Shared;
 use super::offsets::index;
+use super::outage::Caller;
 use super::output::{TooLarge, Writers};
 use super::produce::{ProduceError, Producer};
 use super::start;
+use super::topics::OutputTopic;
 
 /// Input of one turn, in bytes; at least one batch.
 const TURN: i32 = 1 << 20;
@@ -54,7 +56,9 @@ impl LaneError {
 pub(super) struct Lane {
     shared: Arc<Shared>,
     partition: i32,
-    start: Option<StartPosition>,
+    /// The input topic that it is on: of this name there may come another.
+    topic_id: Option<String>,
+    output_topics: Vec<OutputTopic>,
     processor: Processor,
     outputs: Outputs,
     writers: Writers,
@@ -62,10 +66,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(shared: Arc<Shared>, partition: i32, start: Option<StartPosition>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, partition: i32) -> Self {
         Self {
             partition,
-            start,
+            topic_id: shared.topics.input_id.clone(),
+            output_topics: shared.topics.outputs.clone(),
             processor: Processor::new(shared.timing, Instant::now()),
             outputs: Outputs::default(),
             writers: Writers::new(&shared.topics.outputs),
@@ -93,23 +98,58 @@ impl Lane {
                     Some(done) => done,
                     None => return,
                 },
-                Todo::Read(from) => self.turn(from).await,
+                Todo::Read(from) => {
+                    let done = match self.begin_anew().await {
+                        Ok(false) => self.turn(from).await,
+                        begun => begun.map(drop),
+                    };
+                    // What can be loaded although the input's or an output's leader is away says nothing yet.
+                    if done.is_ok() {
+                        self.shared.outage.served(self.caller());
+                    }
+                    done
+                }
             };
-            match done {
-                Ok(()) => self.shared.outage.served(),
-                Err(error) => self.fail(&error),
+            if let Err(error) = done {
+                self.fail(&error);
             }
         }
     }
 
+    fn caller(&self) -> Caller {
+        Caller::Lane(self.partition)
+    }
+
+    /// Begins with the first record where the input topic was created anew; whether it was.
+    async fn begin_anew(&mut self) -> Result<bool, LaneError> {
+        let Some(now) = self.shared.newer_input(self.topic_id.as_deref()) else { return Ok(false) };
+        self.shared.offsets.begin_anew(self.partition, &now).await?;
+        self.topic_id = Some(now);
+        self.processor.skipped(0);
+        Ok(true)
+    }
+
     async fn load(&mut self) -> Result<(), LaneError> {
-        let Shared { client, topics, offsets, .. } = &*self.shared;
+        let shared = Arc::clone(&self.shared);
+        let Shared { client, topics, offsets, .. } = &*shared;
+        // What the last batch failed on may have changed, and the topic may be another.
+        shared.look_at_input().await;
+        self.begin_anew().await?;
+        if self.processor.failures() > 0 {
+            for output in &mut self.output_topics {
+                output.look_up_limit(client).await?;
+            }
+            self.writers = Writers::new(&self.output_topics);
+        }
         let kept = match offsets.load(self.partition).await? {
             Some(kept) => kept,
             None => {
-                // Somebody has deleted it since the start.
-                let this = BTreeSet::from([self.partition]);
-                start::begin(client, offsets, &topics.input, &this, self.start).await?;
+                // Somebody has deleted it since the start: it goes on where it was.
+                let place = match offsets.done(self.partition) {
+                    Some(done) => done,
+                    None => start::earliest(client, &topics.input, self.partition).await?,
+                };
+                offsets.begin(&BTreeMap::from([(self.partition, place)])).await?;
                 offsets.load(self.partition).await?.unwrap_or_default()
             }
         };
@@ -200,6 +240,10 @@ impl Lane {
     /// Retention took what was next, or the log was cut: goes on with the first record there is, which loses
     /// nothing that can be had.
     async fn skip(&mut self, from: i64) -> Result<(), LaneError> {
+        self.shared.look_at_input().await;
+        if self.begin_anew().await? {
+            return Ok(());
+        }
         let Shared { client, topics, offsets, .. } = &*self.shared;
         let to = start::earliest(client, &topics.input, self.partition).await?;
         warn!(
@@ -216,10 +260,11 @@ impl Lane {
         self.shared.guest.logs().flush();
         let retry_in = self.processor.failed(Instant::now());
         // All that is held is done again.
-        self.writers = Writers::new(&self.shared.topics.outputs);
+        self.writers = Writers::new(&self.output_topics);
         if error.is_outage() {
-            self.shared.outage.failed(error);
+            self.shared.outage.failed(self.caller(), error);
         } else {
+            self.shared.outage.served(self.caller());
             warn!(partition = self.partition, ?retry_in, %error, "error running transform");
         }
     }

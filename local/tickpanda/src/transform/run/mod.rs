@@ -37,13 +37,13 @@ mod start;
 mod topics;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tickpanda_host::Module;
 use tickpanda_host::processor::Timing;
+use tickpanda_host::{CompileOptions, Module};
 use tickpanda_kafka::{Client, ClientConfig, KafkaError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,13 +52,13 @@ use tracing::{info, warn};
 use guest::Guest;
 use lane::Lane;
 use offsets::Offsets;
-use outage::Outage;
+use outage::{Caller, Outage};
 use settings::RunSettings;
 use topics::Topics;
 
 /// How often commits and messages are looked after: well below any of their intervals.
 const TICK: Duration = Duration::from_millis(50);
-/// How often it is looked whether the input has more partitions.
+/// How often it is looked whether the input has more partitions, or is another topic.
 const LOOK: Duration = Duration::from_secs(60);
 /// How long to wait before the cluster is asked again at the start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -67,6 +67,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 struct Shared {
     client: Client,
     topics: Topics,
+    /// The id that the input topic had when it was looked at last.
+    input_id: Mutex<Option<String>>,
     timing: Timing,
     guest: Guest,
     offsets: Offsets,
@@ -81,7 +83,9 @@ pub(crate) async fn run(settings: RunSettings) -> Result<()> {
     let wasm = tokio::fs::read(&settings.wasm).await;
     let wasm = wasm.with_context(|| format!("cannot read {}", settings.wasm.display()))?;
     let name = settings.name()?;
-    let module = tokio::task::spawn_blocking(move || Module::compile(&wasm)).await?;
+    let profile = settings.cluster.profile().unwrap_or_default();
+    let options = CompileOptions { profile, ..CompileOptions::default() };
+    let module = tokio::task::spawn_blocking(move || Module::compile_for(&wasm, &options)).await?;
     let module = module.with_context(|| settings.wasm.display().to_string())?;
     let guest = Guest::new(module, &name, &settings);
     guest.check().await?;
@@ -102,6 +106,7 @@ pub(crate) async fn run(settings: RunSettings) -> Result<()> {
     );
     let shared = Arc::new(Shared {
         client,
+        input_id: Mutex::new(topics.input_id.clone()),
         topics,
         timing,
         guest,
@@ -113,7 +118,7 @@ pub(crate) async fn run(settings: RunSettings) -> Result<()> {
     });
     let mut lanes = JoinSet::new();
     for partition in partitions {
-        lanes.spawn(Lane::new(Arc::clone(&shared), partition, settings.from_offset).run());
+        lanes.spawn(Lane::new(Arc::clone(&shared), partition).run());
     }
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
     let mut ended = Ok(());
@@ -142,11 +147,11 @@ async fn find(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> Resul
             Err(error)
                 if error.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_transient) =>
             {
-                outage.failed(&error);
+                outage.failed(Caller::Start, &error);
                 tokio::time::sleep(PAUSE).await;
             }
             found => {
-                outage.served();
+                outage.served(Caller::Start);
                 return found;
             }
         }
@@ -164,7 +169,8 @@ async fn find_once(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> 
     let topics = Topics::find(&client, settings).await?;
     let partitions = settings.partitions(topics.input_partitions)?;
     let timing = settings.timing.waits();
-    let offsets = Offsets::new(client.clone(), name, &topics, timing, Arc::clone(outage));
+    let hosted = partitions.clone();
+    let offsets = Offsets::new(client.clone(), name, &topics, hosted, timing, Arc::clone(outage));
     start::begin(&client, &offsets, &topics.input, &partitions, settings.from_offset).await?;
     Ok(Found { client, topics, partitions, offsets })
 }
@@ -175,7 +181,7 @@ async fn keep_house(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         if look_at_topic <= Instant::now() {
             look_at_topic += LOOK;
-            shared.warn_of_new_partitions().await;
+            shared.look_at_input().await;
         }
         shared.offsets.flush_if_due().await;
         shared.guest.logs().flush_if_due(Instant::now());
@@ -184,18 +190,34 @@ async fn keep_house(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Lanes are made at the start, and a partition that is added later waits for the next one.
-    async fn warn_of_new_partitions(&self) {
+    /// Lanes are made at the start, and a partition that is added later waits for the next one. Where the topic
+    /// was created anew, they find that here.
+    async fn look_at_input(&self) {
         let (known, topic) = (self.topics.input_partitions, &self.topics.input);
         // Where it can't be told now, it is looked at again.
-        if let Ok(Some(now)) = self.client.topic(topic).await
-            && now.partitions > known
-        {
+        let Ok(Some(now)) = self.client.topic(topic).await else { return };
+        if let Some(id) = now.id.map(|id| id.to_string()) {
+            let mut last = self.input_id.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.as_ref().is_some_and(|last| *last != id) {
+                warn!(
+                    "topic {topic} was created anew: its partitions begin with their first record"
+                );
+            }
+            *last = Some(id);
+        }
+        if now.partitions > known {
             warn!(
-                "topic {topic} has {} partitions now, {known} when this started: start it again to host the others too, from their first record",
+                "topic {topic} has {} partitions now, {known} when this started: start it again to host the others too, each from its first record",
                 now.partitions
             );
         }
+    }
+
+    /// The input topic's id, where it is another than this.
+    fn newer_input(&self, than: Option<&str>) -> Option<String> {
+        let last = self.input_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let than = than?;
+        last.clone().filter(|last| last != than)
     }
 
     /// Commits what is done and not committed yet.

@@ -12,12 +12,14 @@ use tickpanda_kafka::{Client, Committed, KafkaError};
 use tracing::warn;
 
 use super::metadata;
-use super::outage::Outage;
+use super::outage::{Caller, Outage};
 use super::topics::Topics;
 
 /// Brokers forget a group's offset some days after its last commit (Kafka: 7), also of a group that is
 /// only idle. So all are committed again this often.
 const REFRESH: Duration = Duration::from_secs(3600);
+/// Where that failed, it is tried again so much later: it is not urgent.
+const REFRESH_AGAIN: Duration = Duration::from_secs(60);
 
 /// Offsets of all input partitions.
 #[derive(Debug)]
@@ -25,12 +27,16 @@ pub(super) struct Offsets {
     client: Client,
     group: String,
     topic: String,
-    topic_id: Option<String>,
+    /// The topic that each partition's offsets are of.
+    topic_ids: Mutex<Vec<Option<String>>>,
     outputs: Vec<String>,
+    /// Those of other partitions are another runner's to move.
+    hosted: BTreeSet<i32>,
     commits: Mutex<Commits>,
-    /// When all were committed again. Held over a commit: one at a time, so that none overtakes another.
+    /// When all are to be committed again. Held over a commit: one at a time, so that none overtakes another.
     writing: tokio::sync::Mutex<Instant>,
     outage: Arc<Outage>,
+    refusal: Mutex<Refusal>,
 }
 
 impl Offsets {
@@ -38,6 +44,7 @@ impl Offsets {
         client: Client,
         name: &str,
         topics: &Topics,
+        hosted: BTreeSet<i32>,
         timing: Timing,
         outage: Arc<Outage>,
     ) -> Self {
@@ -46,11 +53,13 @@ impl Offsets {
             client,
             group: format!("tickpanda-transform.{name}"),
             topic: topics.input.clone(),
-            topic_id: topics.input_id.clone(),
+            topic_ids: Mutex::new(vec![topics.input_id.clone(); partitions]),
             outputs: topics.output_names().map(str::to_owned).collect(),
+            hosted,
             commits: Mutex::new(Commits::new(timing, partitions, topics.outputs.len())),
-            writing: tokio::sync::Mutex::new(Instant::now()),
+            writing: tokio::sync::Mutex::new(Instant::now() + REFRESH),
             outage,
+            refusal: Mutex::default(),
         }
     }
 
@@ -63,6 +72,18 @@ impl Offsets {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refusal(&self) -> MutexGuard<'_, Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topic_ids(&self) -> MutexGuard<'_, Vec<Option<String>>> {
+        self.topic_ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topic_id(&self, partition: usize) -> Option<String> {
+        self.topic_ids().get(partition).cloned().flatten()
+    }
+
     /// All before `next` is acknowledged on an output topic.
     pub(super) fn written(&self, partition: usize, output: usize, next: i64) {
         self.commits().request(partition, output, next, Instant::now());
@@ -72,10 +93,12 @@ impl Offsets {
     pub(super) async fn load(&self, partition: i32) -> Result<Option<Vec<i64>>, KafkaError> {
         self.flush().await?;
         let committed = self.client.committed(&self.group, &self.topic).await?;
+        self.outage.served(Caller::Commits);
         let found = committed.iter().find(|committed| committed.partition == partition);
         let Some(Committed { next_offset, metadata, .. }) = found else { return Ok(None) };
         let outputs = self.outputs.iter().map(String::as_str);
-        let outputs = metadata::decode(*next_offset, metadata, self.topic_id.as_deref(), outputs);
+        let topic_id = self.topic_id(index(partition));
+        let outputs = metadata::decode(*next_offset, metadata, topic_id.as_deref(), outputs);
         let found = outputs.iter().copied().map(Some).collect();
         self.commits().found(&PartitionCommit { partition: index(partition), outputs: found });
         Ok(Some(outputs))
@@ -95,6 +118,23 @@ impl Offsets {
         self.flush().await
     }
 
+    /// Where a partition is of which nothing is kept any more; nothing where this run has not begun it.
+    pub(super) fn done(&self, partition: i32) -> Option<i64> {
+        self.commits().done(index(partition)).iter().copied().min().flatten()
+    }
+
+    /// The topic was created anew: a partition begins with its first record.
+    pub(super) async fn begin_anew(
+        &self,
+        partition: i32,
+        topic_id: &str,
+    ) -> Result<(), KafkaError> {
+        if let Some(of) = self.topic_ids().get_mut(index(partition)) {
+            *of = Some(topic_id.to_owned());
+        }
+        self.begin(&BTreeMap::from([(partition, 0)])).await
+    }
+
     /// Commits what is due, and all of it where the last time is long ago. A failure is logged here.
     pub(super) async fn flush_if_due(&self) {
         let due = self.commits().due().is_some_and(|due| due <= Instant::now());
@@ -106,8 +146,8 @@ impl Offsets {
     }
 
     async fn refresh(&self) {
-        let mut last = self.writing.lock().await;
-        if last.elapsed() < REFRESH {
+        let mut due = self.writing.lock().await;
+        if Instant::now() < *due {
             return;
         }
         let all: Vec<PartitionCommit> = {
@@ -117,11 +157,10 @@ impl Offsets {
                 PartitionCommit { partition, outputs }
             };
             let known = |commit: &PartitionCommit| commit.outputs.iter().all(Option::is_some);
-            (0..commits.partitions()).map(of).filter(known).collect()
+            self.hosted.iter().copied().map(index).map(of).filter(known).collect()
         };
-        if self.write(&all).await.is_ok() {
-            *last = Instant::now();
-        }
+        let written = self.write(&all).await;
+        *due = Instant::now() + if written.is_ok() { REFRESH } else { REFRESH_AGAIN };
     }
 
     async fn flush(&self) -> Result<(), KafkaError> {
@@ -138,15 +177,22 @@ impl Offsets {
     }
 
     async fn write(&self, commits: &[PartitionCommit]) -> Result<(), KafkaError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
         let offsets: Vec<Committed> = commits.iter().map(|commit| self.committed(commit)).collect();
         let written = self.client.commit(&self.group, &self.topic, &offsets).await;
         match &written {
-            Ok(()) => self.commits().kept(commits),
+            Ok(()) => {
+                self.commits().kept(commits);
+                self.outage.served(Caller::Commits);
+                self.refusal().over();
+            }
             Err(error) => {
                 self.commits().failed(commits, Instant::now());
                 if error.is_transient() {
-                    self.outage.failed(error);
-                } else {
+                    self.outage.failed(Caller::Commits, error);
+                } else if self.refusal().is_news(error.to_string()) {
                     warn!(
                         "offsets were not committed, a restart now would repeat outputs: {error}"
                     );
@@ -159,13 +205,81 @@ impl Offsets {
     fn committed(&self, commit: &PartitionCommit) -> Committed {
         let offsets = commit.outputs.iter().map(|next| next.unwrap_or(0));
         let outputs = self.outputs.iter().map(String::as_str).zip(offsets);
-        let (next_offset, metadata) = metadata::encode(self.topic_id.as_deref(), outputs);
+        let topic_id = self.topic_id(commit.partition);
+        let (next_offset, metadata) = metadata::encode(topic_id.as_deref(), outputs);
         let partition = i32::try_from(commit.partition).unwrap_or(i32::MAX);
         Committed { partition, next_offset, metadata }
+    }
+}
+
+/// The last refusal of a commit: it is tried again and again, and said once.
+#[derive(Debug, Default)]
+struct Refusal(Option<String>);
+
+impl Refusal {
+    fn is_news(&mut self, error: String) -> bool {
+        let news = self.0.as_ref() != Some(&error);
+        self.0 = Some(error);
+        news
+    }
+
+    fn over(&mut self) {
+        self.0 = None;
     }
 }
 
 /// Partitions have no negative numbers.
 pub(super) fn index(partition: i32) -> usize {
     usize::try_from(partition).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::run::topics::OutputTopic;
+    use tickpanda_broker::{Broker, BrokerConfig};
+    use tickpanda_kafka::ClientConfig;
+
+    #[tokio::test]
+    async fn a_refresh_that_is_refused_waits_a_minute_and_leaves_other_runners_partitions_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(BrokerConfig::new(dir.path())).await.unwrap();
+        broker.create_topic("in", 2, &[]).unwrap();
+        let address = [broker.addr().to_string()];
+        let client = Client::connect(&address, ClientConfig::default()).await.unwrap();
+        let output = OutputTopic { name: "out".into(), partitions: 1, limit: 1_000 };
+        let topics = Topics {
+            input: "in".into(),
+            input_partitions: 2,
+            input_id: None,
+            outputs: vec![output],
+        };
+        // The broker takes no name of more than 249 bytes.
+        for (name, pause) in [("short".to_owned(), REFRESH), ("x".repeat(300), REFRESH_AGAIN)] {
+            let (hosted, outage) = (BTreeSet::from([0]), Arc::new(Outage::new(String::new())));
+            let (client, timing) = (client.clone(), Timing::prompt());
+            let offsets = Offsets::new(client, &name, &topics, hosted, timing, outage);
+            for partition in 0..2 {
+                offsets.commits().found(&PartitionCommit { partition, outputs: vec![Some(7)] });
+            }
+            let now = Instant::now();
+            *offsets.writing.lock().await = now;
+            offsets.flush_if_due().await;
+            let due = *offsets.writing.lock().await;
+            assert!((now + pause..now + pause + REFRESH_AGAIN / 2).contains(&due), "{name}");
+            let kept = if pause == REFRESH { BTreeSet::from([0]) } else { BTreeSet::new() };
+            assert_eq!(offsets.known().await.unwrap(), kept);
+        }
+        broker.shutdown().await.unwrap();
+    }
+
+    #[test]
+    fn a_refusal_is_said_once_until_it_changes_or_is_over() {
+        let mut refusal = Refusal::default();
+        for (error, news) in [("a", true), ("a", false), ("b", true), ("b", false), ("a", true)] {
+            assert_eq!(refusal.is_news(error.to_owned()), news, "{error}");
+        }
+        refusal.over();
+        assert!(refusal.is_news("a".to_owned()));
+    }
 }

@@ -7,27 +7,33 @@ use tickpanda_kafka::{At, Client, KafkaError};
 
 use super::offsets::Offsets;
 
-/// Gives those of `partitions` that have none a place, in one commit, so that a restart does not move it.
+/// Gives partitions that have none a place, in one commit, so that a restart does not move it.
 ///
-/// Where nothing was said, a transform's first start begins with what comes after it. A partition that has none
-/// although others have was added to the topic since: it is begun with its first record.
+/// A first start begins all of the topic, whichever of them are hosted here: who hosts the others finds them begun, however
+/// much later it starts. A partition that has no place although others have was added to the topic since.
 pub(super) async fn begin(
     client: &Client,
     offsets: &Offsets,
     topic: &str,
-    partitions: &BTreeSet<i32>,
+    hosted: &BTreeSet<i32>,
     wanted: Option<StartPosition>,
 ) -> Result<(), KafkaError> {
     let known = offsets.known().await?;
-    if partitions.is_subset(&known) {
+    if hosted.is_subset(&known) {
         return Ok(());
     }
     let first_start = known.is_empty();
-    let position =
-        wanted.unwrap_or(if first_start { StartPosition::Latest } else { StartPosition::Earliest });
-    let mut places = places(client, topic, position).await?;
-    places.retain(|partition, _| partitions.contains(partition) && !known.contains(partition));
+    let mut places = places(client, topic, position(first_start, wanted)).await?;
+    places.retain(|partition, _| {
+        (first_start || hosted.contains(partition)) && !known.contains(partition)
+    });
     offsets.begin(&places).await
+}
+
+/// Where nothing was said, a first start begins with what comes after it. What was added begins with its first record,
+/// whatever was said: all of it came after the first start.
+fn position(first_start: bool, wanted: Option<StartPosition>) -> StartPosition {
+    if first_start { wanted.unwrap_or(StartPosition::Latest) } else { StartPosition::Earliest }
 }
 
 /// A position's offset on every partition.

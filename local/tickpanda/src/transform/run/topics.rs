@@ -1,7 +1,7 @@
 //! What the cluster says of the input and output topics.
 
 use anyhow::{Result, bail};
-use tickpanda_kafka::Client;
+use tickpanda_kafka::{Client, KafkaError};
 
 use super::settings::RunSettings;
 
@@ -44,12 +44,10 @@ impl Topics {
             let Some(topic) = client.topic(name).await? else {
                 bail!("output topic {name} does not exist: create it, or check its name");
             };
-            let limit = client.topic_settings(name).await?.remove("max.message.bytes");
-            outputs.push(OutputTopic {
-                name: name.clone(),
-                partitions: usize::try_from(topic.partitions)?,
-                limit: limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT),
-            });
+            let partitions = usize::try_from(topic.partitions)?;
+            let mut output = OutputTopic { name: name.clone(), partitions, limit: DEFAULT_LIMIT };
+            output.look_up_limit(client).await?;
+            outputs.push(output);
         }
         Ok(Self {
             input: settings.input_topic.clone(),
@@ -61,5 +59,14 @@ impl Topics {
 
     pub(super) fn output_names(&self) -> impl Iterator<Item = &str> {
         self.outputs.iter().map(|output| output.name.as_str())
+    }
+}
+
+impl OutputTopic {
+    /// Asks for its `max.message.bytes`.
+    pub(super) async fn look_up_limit(&mut self, client: &Client) -> Result<(), KafkaError> {
+        let limit = client.topic_settings(&self.name).await?.remove("max.message.bytes");
+        self.limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT);
+        Ok(())
     }
 }
