@@ -39,7 +39,14 @@ pub fn times(body: &[u8]) -> Option<Vec<i64>> {
 /// are too few candles to share out.
 ///
 /// The number of pages is a power of two: the limit is halved until the pages fit.
+///
+/// None either where there are more candles than the job asked for: who ignores the limit once would
+/// ignore that of the pages, and be asked without end.
 pub fn pages(job: &History, times: &[i64], size: usize, most: usize) -> Vec<History> {
+    // `limit=N` gives N + 1 rows.
+    if job.limit.is_some_and(|limit| times.len() > limit as usize + 2) {
+        return vec![];
+    }
     let mut count = 2usize;
     while size.div_ceil(count) > most && times.len() / (count * 2) >= FLOOR {
         count *= 2;
@@ -78,6 +85,18 @@ mod tests {
 
     fn minutes(count: usize) -> Vec<i64> {
         (0i64..).map(|n| 1_510_374_600 + n * 60).take(count).collect()
+    }
+
+    #[test]
+    fn who_ignores_the_limit_is_not_asked_for_pages() {
+        let asked = |limit, rows| {
+            let job = History { limit, ..job() };
+            pages(&job, &minutes(rows), 1_000_000, 500_000).len()
+        };
+        assert_eq!(asked(Some(2000), 2001), 2);
+        assert_eq!(asked(Some(2000), 2002), 2);
+        assert_eq!(asked(Some(1000), 2001), 0);
+        assert_eq!(asked(None, 2001), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use tickpanda_host::{Batch, BatchHeader, HostError, Module, Outputs, Record, Vm, VmConfig};
 use tickpanda_model::topic;
+use tickpanda_transform::LONGEST_NAME;
 
 use crate::hostile::{payload, put_varint, records};
 use crate::wasm;
@@ -39,6 +40,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "1,000 header keys not UTF-8", payload: |size| headers(size, 1_000, b"\xff") },
     Kind { name: "5,000 header keys not UTF-8", payload: |size| headers(size, 5_000, b"\xff") },
     Kind { name: "one long header key not UTF-8", payload: long_key },
+    Kind { name: "REST body, shortest rows under the longest names", payload: short_rows },
 ];
 
 /// Whether the module, with so many bytes of memory, transforms this record in a fresh VM and after
@@ -115,7 +117,8 @@ fn batch(payloads: &[Vec<u8>]) -> Batch {
     Batch::new(header, records(payloads)).expect("its framing is right")
 }
 
-const REST: &[(&[u8], Option<&[u8]>)] = &[
+/// Headers of a REST body of minute candles.
+pub const REST: &[(&[u8], Option<&[u8]>)] = &[
     (b"feed", Some(b"rest")),
     (b"market", Some(b"CCCAGG")),
     (b"base", Some(b"ETH")),
@@ -197,9 +200,9 @@ fn wide_trade() -> Vec<u8> {
 }
 
 fn wide_trade_with_headers(count: usize) -> Vec<u8> {
-    let wide = "\\u0001".repeat(170);
+    let (name, wide) = ("\\u0001".repeat(LONGEST_NAME / 6), "\\u0001".repeat(170));
     let frame = format!(
-        r#"{{"TYPE":"0","M":"{wide}","FSYM":"{wide}","TSYM":"{wide}","ID":"{wide}","TS":1753190418,"P":1,"Q":2}}"#
+        r#"{{"TYPE":"0","M":"{name}","FSYM":"{name}","TSYM":"{name}","ID":"{wide}","TS":1753190418,"P":1,"Q":2}}"#
     );
     let keys: Vec<_> = (0..count).map(base64).collect();
     let mut record = Record::value(frame.as_bytes());
@@ -207,10 +210,26 @@ fn wide_trade_with_headers(count: usize) -> Vec<u8> {
     payload(&record)
 }
 
+/// The shortest rows there are under the longest names, of characters that JSON writes in six bytes:
+/// the body that makes the most of its bytes.
+pub fn short_rows(size: usize) -> Vec<u8> {
+    let wide = [1u8; LONGEST_NAME];
+    let about =
+        [(&b"market"[..], Some(&wide[..])), (b"base", Some(&wide)), (b"quote", Some(&wide))];
+    let headers = [REST, &about].concat();
+    let size = size.saturating_sub(ABOUT + 3 * (LONGEST_NAME + 10));
+    let (start, end) = (r#"{"Response":"Success","Data":["#, "]}");
+    let row = r#"{"time":1510374600,"open":1,"high":1,"low":1,"close":1},"#;
+    let rows = row.repeat(size.saturating_sub(start.len() + end.len()) / row.len());
+    let mut body = [start, rows.trim_end_matches(','), end].concat();
+    body += &" ".repeat(size.saturating_sub(body.len()));
+    payload(&Record { key: Some(b"CCCAGG~ETH~BTC"), value: Some(body.as_bytes()), headers })
+}
+
 /// A body of one row whose headers are as long as they may be and of characters that JSON writes in
 /// six, with so many headers besides.
 fn wide_body(count: usize) -> Vec<u8> {
-    let wide = [1u8; 1024];
+    let wide = [1u8; LONGEST_NAME];
     let body = r#"{"Response":"Success","Data":[{"time":1510374600,"open":1,"high":1,"low":1,"close":1,"volumefrom":1,"volumeto":1}]}"#;
     let keys: Vec<_> = (0..count).map(base64).collect();
     let mut record = Record::value(body.as_bytes());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tickpanda_host::{Batch, LogLevel, MAX_LOG_BYTES, Module, Outputs, Record, Vm, VmConfig};
 use tickpanda_model::topic;
+use tickpanda_tests::memory::{lying_count, transform};
 use tickpanda_tests::wasm;
 
 /// Level and text of each message.
@@ -83,4 +84,18 @@ fn what_it_prints_when_its_memory_ends_is_kept_by_the_broker() {
         assert!(!text.starts_with("DROPPED") && text.len() <= MAX_LOG_BYTES, "{text:?}");
         assert!(!text.trim_end().contains(char::is_control), "{text:?}");
     }
+}
+
+/// The SDK panics at a record whose framing is broken, as it does at a refused write. Rust's own words
+/// for that are several records, with a path of the machine that built the module.
+#[test]
+fn where_the_sdk_gives_up_it_prints_one_line_without_a_path() {
+    let (mut vm, lines) = start();
+    transform(&mut vm, &[lying_count(1)]).unwrap_err();
+    let lines = lines.lock().unwrap();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let (level, text) = &lines[0];
+    assert_eq!(*level, LogLevel::Warn);
+    assert!(text.contains("deserializing record failed"), "{text:?}");
+    assert!(!text.contains(['/', '\\']) && !text.contains(char::is_control), "{text:?}");
 }

@@ -2,9 +2,10 @@
 //! before. A trap repeats forever on the same record, so the raw topic takes no more than is
 //! promised here. How much more would fit is measured by the example `transform-memory`.
 
+use tickpanda_host::Record;
 use tickpanda_model::limit::RAW_RECORD;
 use tickpanda_tests::hostile::payload;
-use tickpanda_tests::memory::{DEFAULT_MEMORY, KINDS, headers, lying_count};
+use tickpanda_tests::memory::{DEFAULT_MEMORY, KINDS, REST, headers, lying_count, short_rows};
 use tickpanda_tests::memory::{start, survives, transform};
 use tickpanda_tests::wasm;
 
@@ -74,8 +75,27 @@ fn a_batch_may_hold_many_times_what_the_module_has_as_long_as_no_record_is_too_l
 #[test]
 fn a_body_of_2001_rows_survives_as_the_vendor_sends_it() {
     let body = wasm::data("histominute-2001.json");
-    let record = tickpanda_host::Record::value(body.as_bytes()).header("feed", Some(b"rest"));
-    assert!(survives(DEFAULT_MEMORY, &payload(&record)));
+    let record = Record { headers: REST.to_vec(), ..Record::value(body.as_bytes()) };
+    let record = payload(&record);
+    assert!(survives(DEFAULT_MEMORY, &record));
+    assert_eq!(transform(&mut start(DEFAULT_MEMORY), &[record]).unwrap().len(), 2001);
+}
+
+/// A record's fuel is the broker's limit of its time, and what it makes goes through the broker's
+/// buffers: neither may be near an end for any record that the topic takes.
+#[test]
+fn the_body_that_makes_the_most_of_its_bytes_stays_far_from_every_limit() {
+    let record = short_rows(RAW_RECORD);
+    let mut vm = start(DEFAULT_MEMORY);
+    let written = transform(&mut vm, &[record]).unwrap();
+    let bytes: usize = written.iter().map(|(_, payload)| payload.len()).sum();
+    assert!(
+        written.len() > 9_000 && bytes < 48 * RAW_RECORD,
+        "{} rows, {bytes} bytes",
+        written.len()
+    );
+    let fuel = vm.usage().most_fuel;
+    assert!(fuel < 2_000_000_000, "{fuel} of 6,000,000,000");
 }
 
 /// What README says of records that no topic can refuse: the SDK, and not our code, ends the module.
@@ -93,7 +113,7 @@ fn a_header_count_that_lies_is_lethal_with_any_memory() {
 fn with_16_mib_the_headers_that_a_record_can_hold_survive() {
     // Two bytes each: an empty key and no value.
     let count = RAW_RECORD / 2 - 100;
-    let mut record = tickpanda_host::Record::value(b"");
+    let mut record = Record::value(b"");
     record.headers = vec![(b"", None); count];
     let record = payload(&record);
     assert!(record.len() <= RAW_RECORD);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tickpanda_host::{Batch, HostError, Module, Outputs, Record, Vm, VmConfig};
 use tickpanda_model::topic;
+use tickpanda_tests::memory::REST;
 use tickpanda_tests::wasm;
 use tickpanda_transform::{DeadLetter, Emit, Outcome, RawRecord, normalize};
 
@@ -13,14 +14,6 @@ const RECEIVED: i64 = 1_753_190_418_708;
 const TICKS: usize = 0;
 const CANDLES: usize = 1;
 const DEAD_LETTERS: usize = 2;
-
-const REST: &[(&[u8], Option<&[u8]>)] = &[
-    (b"feed", Some(b"rest")),
-    (b"market", Some(b"CCCAGG")),
-    (b"base", Some(b"ETH")),
-    (b"quote", Some(b"BTC")),
-    (b"interval", Some(b"1m")),
-];
 
 fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();

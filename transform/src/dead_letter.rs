@@ -13,7 +13,7 @@ use crate::emit::{DeadLetter, Emit};
 use crate::outcome::Rejection;
 use crate::record::{Headers, RawRecord};
 
-/// With `%` itself, so that the bytes of a key can be had back.
+/// With `%` itself: of an encoded key the bytes can be had back.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// As long as all percent-encoded keys of one record may be together, in bytes. They are up to
 /// three times as long as the keys. Headers beyond it are left out, which `detail` tells.
@@ -104,7 +104,7 @@ fn keep_last(headers: &mut Vec<(&[u8], &[u8])>) {
     let mut last: Vec<u32> = (0..u32::MAX).take(headers.len()).collect();
     let key = |at: u32| headers.get(at as usize).map(|(key, _)| *key);
     last.sort_unstable_by(|a, b| key(*a).cmp(&key(*b)).then(b.cmp(a)));
-    last.dedup_by(|earlier, later| key(*earlier) == key(*later));
+    last.dedup_by(|next, kept| key(*next) == key(*kept));
     last.sort_unstable();
     let mut last = last.into_iter().peekable();
     let mut at = 0u32;

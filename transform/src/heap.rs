@@ -25,7 +25,7 @@
 use redpanda_transform_sdk::{BorrowedHeader, BorrowedRecord, RecordWriter, WriteOptions};
 use tickpanda_model::header;
 use tickpanda_model::limit::RAW_RECORD;
-use tickpanda_transform::{Counts, Normalizer, RawRecord};
+use tickpanda_transform::{Counts, LONGEST, LONGEST_NAME, Normalizer, RawRecord};
 
 /// A dead letter is its record, three headers, and the encoding of keys (at most 16 KiB).
 const OUTPUT: usize = RAW_RECORD + 32 * 1024;
@@ -68,11 +68,11 @@ fn widen(normalizer: &mut Normalizer) {
     if block(WIDE).is_none() {
         return;
     }
-    // As long as any field may be, and JSON writes each byte in six.
-    let name = "\u{1}".repeat(1024);
-    let number = format!("1.{:0>1000}", 1);
+    // As long as any may be; of a header's control characters JSON writes each in six bytes.
+    let name = "\u{1}".repeat(LONGEST_NAME);
+    let (number, text) = (format!("1.{:0>1$}", 1, LONGEST - 2), "x".repeat(LONGEST));
     let body = format!(
-        r#"{{"Response":"Success","Data":[{{"time":1510374600,"open":{number},"high":{number},"low":{number},"close":{number},"volumefrom":{number},"volumeto":{number}}}]}}"#
+        r#"{{"Response":"Success","Data":[{{"time":1510374600,"open":{number},"high":{number},"low":{number},"close":{number},"volumefrom":{number},"volumeto":{number},"conversionType":"{text}"}}]}}"#
     );
     let headers = [
         (header::FEED, Some(header::FEED_REST)),
@@ -81,9 +81,9 @@ fn widen(normalizer: &mut Normalizer) {
         (header::QUOTE, Some(&name)),
         (header::INTERVAL, Some("1m")),
     ];
-    let name = "x".repeat(1024);
+    let name = "x".repeat(LONGEST_NAME);
     let trade = format!(
-        r#"{{"TYPE":"0","M":"{name}","FSYM":"{name}","TSYM":"{name}","ID":"{name}","F":1,"TS":1510374600,"P":{number},"Q":{number}}}"#
+        r#"{{"TYPE":"0","M":"{name}","FSYM":"{name}","TSYM":"{name}","ID":"{text}","F":1,"TS":1510374600,"P":{number},"Q":{number}}}"#
     );
     for (value, headers) in [(body, &headers[..]), (trade, &[])] {
         let record = RawRecord {

@@ -11,7 +11,7 @@ use tickpanda_model::dead_letter::Reason;
 use tickpanda_model::header;
 
 use crate::candle::{bucket, is_empty, prices};
-use crate::field::{Field, LONGEST, fields};
+use crate::field::{Field, LONGEST, LONGEST_NAME, fields};
 use crate::json::{Elements, Value};
 use crate::moment;
 use crate::outcome::{Rejection, excerpt};
@@ -71,7 +71,7 @@ pub(crate) struct History<'a> {
 impl<'a> History<'a> {
     /// Checks a body, or `None` where it has no rows at all.
     pub(crate) fn open(text: &'a str, record: &RawRecord<'a>) -> Result<Option<Self>, Rejection> {
-        let body = Body::read(text).map_err(crate::not_json)?;
+        let body = Body::read(text)?;
         if body.members == 0 {
             return Ok(None);
         }
@@ -89,7 +89,7 @@ impl<'a> History<'a> {
         Ok(Some(History {
             pair,
             interval,
-            conversion: body_conversion(body.conversion()),
+            conversion: body_conversion(body.conversion())?,
             rows,
             received_ms: record.timestamp_ms,
         }))
@@ -109,7 +109,7 @@ impl<'a> History<'a> {
         let Value::Object(text) = value else {
             return Err(Rejection::new(Reason::BadField, "is no object"));
         };
-        let row = Row::read(text).map_err(crate::not_json)?;
+        let row = Row::read(text)?;
         let prices = prices([row.open(), row.high(), row.low(), row.close()])?;
         let (volume, quote_volume) = (row.volume_from().number()?, row.volume_to().number()?);
         let time = row.time().required(row.time().integer()?)?;
@@ -153,7 +153,7 @@ fn refuse_errors(body: &Body<'_>) -> Result<(), Rejection> {
         Value::Text(response) if response.plain() == Some("Success") => return Ok(()),
         Value::Absent => match body.err().value {
             Value::Object(err) => {
-                let failure = Failure::read(err).map_err(crate::not_json)?;
+                let failure = Failure::read(err)?;
                 if failure.members == 0 {
                     return Err(bad_body("a body without Response"));
                 }
@@ -182,8 +182,8 @@ fn subject<'a>(record: &RawRecord<'a>, name: &str) -> Result<&'a str, Rejection>
     let value = record.header(name).ok_or_else(|| bad_body(format!("no header {name}")))?;
     match std::str::from_utf8(value) {
         Ok("") | Err(_) => Err(bad_body(format!("header {name} is empty or not UTF-8"))),
-        Ok(text) if text.len() > LONGEST => {
-            Err(bad_body(format!("header {name} is longer than {LONGEST} bytes")))
+        Ok(text) if text.len() > LONGEST_NAME => {
+            Err(bad_body(format!("header {name} is longer than {LONGEST_NAME} bytes")))
         }
         Ok(text) => Ok(text),
     }
@@ -193,24 +193,31 @@ fn subject<'a>(record: &RawRecord<'a>, name: &str) -> Result<&'a str, Rejection>
 fn rows(data: Field<'_>) -> Result<Option<&str>, Rejection> {
     let inner = match data.value {
         Value::Array(rows) => return Ok(Some(rows)),
-        Value::Object(text) => Inner::read(text).map_err(crate::not_json)?,
+        Value::Object(text) => Inner::read(text)?,
         _ => return Err(bad_body("Data is neither a list nor an object")),
     };
     match inner.data().value {
         _ if inner.members == 0 => Ok(None),
         Value::Array(rows) => Ok(Some(rows)),
-        Value::Object(text) if Inner::read(text).map_err(crate::not_json)?.members == 0 => Ok(None),
+        Value::Object(text) if Inner::read(text)?.members == 0 => Ok(None),
         _ => Err(bad_body("Data.Data is no list")),
     }
 }
 
-/// v1 says the conversion for all rows at the top, too: as an object, elsewhere as plain text.
-fn body_conversion(field: Field<'_>) -> Option<Cow<'_, str>> {
+/// v1 says the conversion for all rows at the top, too: as an object, elsewhere as plain text. One
+/// that can't be read rejects the body: its rows might be converted, and would not say so.
+fn body_conversion(field: Field<'_>) -> Result<Option<Cow<'_, str>>, Rejection> {
     let text = match field.value {
-        Value::Object(text) => Conversion::read(text).ok()?.kind().text(),
+        Value::Object(text) => Conversion::read(text)?.kind().text(),
         _ => field.text(),
     };
-    text.ok().flatten().filter(|text| text != "direct")
+    match text {
+        Ok(Some(text)) if text.len() > LONGEST_NAME => {
+            Err(bad_body(format!("ConversionType is longer than {LONGEST_NAME} bytes")))
+        }
+        Ok(text) => Ok(text.filter(|text| text != "direct")),
+        Err(rejection) => Err(bad_body(format!("ConversionType: {}", rejection.detail))),
+    }
 }
 
 fn bad_body(detail: impl Into<String>) -> Rejection {

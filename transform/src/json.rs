@@ -1,6 +1,6 @@
 //! Reads JSON in place: borrowed slices of the frame go out, nothing is allocated or copied.
 //!
-//! Why not serde_json, which the rows are written with? The module has 2 MiB for everything, an
+//! Why not serde_json, which every other room reads with? The module has 2 MiB for everything, an
 //! allocation that fails there traps, and the broker then repeats the record forever. serde_json
 //! keeps a byte for each open bracket even of a value that it skips, however many there are, and
 //! copies every name and text with an escape, however long; and a derived struct refuses an object

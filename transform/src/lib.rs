@@ -75,8 +75,7 @@ mod ticker;
 mod trade;
 
 pub use emit::{Counts, DeadLetter, Emit};
+pub use field::{LONGEST, LONGEST_NAME};
 pub use normalize::{Normalizer, normalize};
 pub use outcome::Outcome;
 pub use record::{Headers, RawRecord};
-
-use normalize::not_json;

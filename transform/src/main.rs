@@ -29,6 +29,7 @@ use tickpanda_transform::redpanda::{Outputs, transform};
 use heap::Heap;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| say(panic.payload_as_str().unwrap_or("a panic"))));
     match Outputs::from_environment() {
         Some(outputs) => {
             let mut normalizer = Normalizer::default();
@@ -40,13 +41,24 @@ fn main() -> ExitCode {
             })
         }
         None => {
-            // One write is one log record, and control characters would cost it. If the log is
-            // gone, the exit still tells.
-            let line =
-                b"tickpanda-transform needs three output topics, for ticks, candles and dead \
-                letters in this order; redeploy it with the output-topics of its transform.yaml";
-            let _ = std::io::stderr().write_all(line);
+            say(
+                "it needs three output topics, for ticks, candles and dead letters in this order; \
+                redeploy it with the output-topics of its transform.yaml",
+            );
             ExitCode::FAILURE
         }
     }
+}
+
+/// One message in the transform's log. One write is one record there, and one with control
+/// characters or beyond 1,024 bytes would be lost or cut, so neither is written; nor is the place in
+/// the code, which is a path of the machine that built it.
+///
+/// The SDK panics where the broker refuses a write or a record's framing is broken. Nothing of ours does.
+fn say(what: &str) {
+    let mut line = format!("tickpanda-transform: {what}");
+    line.truncate(line.floor_char_boundary(1024));
+    let line = line.replace(char::is_control, " ");
+    // If the log is gone, the end of the module still tells.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

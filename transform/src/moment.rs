@@ -110,10 +110,11 @@ pub(crate) fn event<'a>(
     };
     let (zeros, fraction) = match nanoseconds(nanos)? {
         None => (0, fraction),
-        Some(_) if !fraction.is_empty() => {
+        Some(digits) if trim(fraction).is_empty() => (9usize.saturating_sub(digits.len()), digits),
+        Some(digits) if trim(digits).is_empty() => (0, fraction),
+        Some(_) => {
             return Err(Rejection::bad(seconds.name, "has a fraction besides its nanoseconds"));
         }
-        Some(digits) => (9usize.saturating_sub(digits.len()), digits),
     };
     plausible(seconds.name, number, || millis(zeros, fraction), received_ms)?;
     let fraction = trim(fraction);

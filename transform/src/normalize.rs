@@ -11,7 +11,6 @@ use crate::emit::Emit;
 use crate::field::Field;
 use crate::frame::{self, Frame, Type};
 use crate::history::History;
-use crate::json::Fault;
 use crate::outcome::{Outcome, Rejection, excerpt};
 use crate::record::RawRecord;
 use crate::row::Row;
@@ -93,7 +92,7 @@ impl Normalizer {
 
     #[inline(never)]
     fn any_frame(&mut self, text: &str, received_ms: i64) -> Result<Written, Rejection> {
-        let of_type = Frame::read(text).map_err(not_json)?.of_type()?;
+        let of_type = Frame::read(text)?.of_type()?;
         Ok(self.of_type(of_type, text, received_ms)?.unwrap_or(Written::Nothing))
     }
 
@@ -106,7 +105,7 @@ impl Normalizer {
     ) -> Result<Option<Written>, Rejection> {
         match of_type {
             Type::Trade => {
-                let trade = Trade::read(text).map_err(not_json)?;
+                let trade = Trade::read(text)?;
                 if !is(trade.kind(), of_type) {
                     return Ok(None);
                 }
@@ -114,7 +113,7 @@ impl Normalizer {
                 Ok(Some(Written::Tick))
             }
             Type::Tick(kind) => {
-                let ticker = Ticker::read(text).map_err(not_json)?;
+                let ticker = Ticker::read(text)?;
                 if !is(ticker.kind(), of_type) {
                     return Ok(None);
                 }
@@ -127,7 +126,7 @@ impl Normalizer {
                 }
             }
             Type::Candle => {
-                let streamed = Streamed::read(text).map_err(not_json)?;
+                let streamed = Streamed::read(text)?;
                 match candle::candle(&streamed, received_ms)? {
                     Some((pair, candle)) => {
                         self.row.pair(&pair);
@@ -241,9 +240,4 @@ fn text<'a>(record: &RawRecord<'a>) -> Result<&'a str, Rejection> {
     std::str::from_utf8(value).map_err(|error| {
         Rejection::new(Reason::NotJson, format!("not UTF-8 at byte {}", error.valid_up_to()))
     })
-}
-
-/// A text that is not one JSON object.
-pub(crate) fn not_json(fault: Fault) -> Rejection {
-    Rejection::new(Reason::NotJson, format!("byte {}: {}", fault.at, fault.what))
 }

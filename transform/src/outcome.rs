@@ -4,6 +4,8 @@ use std::fmt;
 
 use tickpanda_model::dead_letter::Reason;
 
+use crate::json::Fault;
+
 /// What became of one raw record: exactly one of these, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -47,6 +49,14 @@ impl Rejection {
     #[cold]
     pub(crate) fn out_of_range(name: &str, why: impl fmt::Display) -> Self {
         Self::new(Reason::OutOfRange, format!("{name} {why}"))
+    }
+}
+
+/// What is not one JSON object.
+impl From<Fault> for Rejection {
+    #[cold]
+    fn from(fault: Fault) -> Self {
+        Rejection::new(Reason::NotJson, format!("byte {}: {}", fault.at, fault.what))
     }
 }
 

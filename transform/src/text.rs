@@ -187,7 +187,8 @@ fn eight_digits(number: u64) -> u64 {
     // Two numbers below 10⁴, then four below 100, then eight below 10, side by side; each division is
     // a multiplication that is exact in its range.
     let fours = (number / 10_000) | ((number % 10_000) << 32);
-    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f; // below 2⁴⁶ and 2¹⁴ apart
+    // `fours` is below 2⁴⁶ and the factor below 2¹⁴, so the product is below 2⁶⁰.
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let twos = hundreds | (fours - 100 * hundreds) << 16;
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
     let ones = tens | (twos - 10 * tens) << 8;

@@ -343,3 +343,13 @@ fn no_row_leaves_a_body_that_is_rejected() {
     }
     assert_eq!(rest(format!("{whole}x")).rejected().0, "not_json");
 }
+
+#[test]
+fn a_body_whose_conversion_can_not_be_read_is_rejected() {
+    for conversion in [r#""\ud800""#, "[]", "{\"type\":[]}", &format!("\"{}\"", "x".repeat(65))] {
+        let body = format!(
+            r#"{{"Response":"Success","ConversionType":{conversion},"Data":[{{"time":1510374600,"open":1,"high":1,"low":1,"close":1}}]}}"#
+        );
+        assert_eq!(rest(&body).rejected().0, "bad_body", "{conversion}");
+    }
+}

@@ -341,6 +341,48 @@ fn the_last_of_repeated_names_counts_and_unknown_ones_never_matter() {
 }
 
 #[test]
+fn a_later_type_counts_however_the_frame_begins() {
+    // Both dialects, so that each TYPE has what it needs.
+    let members = r#""M":"K","FSYM":"BTC","TSYM":"USD","TS":1618335982,"P":1,"MARKET":"K",
+        "FROMSYMBOL":"BTC","TOSYMBOL":"USD","PRICE":2,"UNIT":"m","OPEN":1,"HIGH":1,"LOW":1,"CLOSE":1"#;
+    for first in ["0", "2", "5", "24", "3"] {
+        let frame = |last: &str| ws(format!(r#"{{"TYPE":"{first}",{members},{last}}}"#));
+        assert_eq!(frame(r#""TYPE":"0""#).tick()["kind"], "trade", "{first}");
+        assert_eq!(frame(r#""TYPE":"2""#).tick()["kind"], "ticker", "{first}");
+        assert_eq!(frame(r#""\u0054YPE":5"#).tick()["kind"], "index", "{first}");
+        assert_eq!(frame(r#""TYPE":24"#).candle()["interval"], "1m", "{first}");
+        assert!(frame(r#""TYPE":"9""#).is_nothing(), "{first}");
+        assert_eq!(frame(r#""TYPE":null"#).rejected().0, "no_type", "{first}");
+        assert_eq!(frame(r#""TYPE":"77""#).rejected().0, "unknown_type", "{first}");
+        assert_eq!(frame(r#""TYPE":[]"#).rejected().0, "unknown_type", "{first}");
+    }
+}
+
+#[test]
+fn a_fraction_of_zeros_does_not_contradict_nanoseconds() {
+    for (seconds, nanos, time) in [
+        ("1618335982.0", "5000000", "1618335982.005"),
+        ("1618335982.25", "0", "1618335982.25"),
+        ("1618335982.00", "0", "1618335982"),
+    ] {
+        let frame = trade(&[("TS", seconds), ("TSNS", nanos)]);
+        assert!(ws(&frame).ticks[0].1.contains(&format!(r#""timestamp":{time},"#)), "{frame}");
+    }
+    let both = trade(&[("TS", "1618335982.25"), ("TSNS", "5")]);
+    assert_eq!(ws(both).rejected().0, "bad_field");
+}
+
+#[test]
+fn a_name_that_would_be_repeated_in_every_row_has_a_limit() {
+    let name = |len: usize| format!("\"{}\"", "x".repeat(len));
+    for field in ["M", "FSYM", "TSYM"] {
+        assert_eq!(ws(trade(&[(field, &name(64))])).ticks.len(), 1);
+        let (reason, detail) = ws(trade(&[(field, &name(65))])).rejected();
+        assert_eq!((reason.as_str(), detail.contains(field)), ("bad_field", true), "{detail}");
+    }
+}
+
+#[test]
 fn long_names_are_no_trade_names() {
     let frame = trade(&[("M", ""), ("MARKET", r#""Coinbase""#)]);
     assert_eq!(ws(frame).rejected().0, "missing_field");

@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -72,12 +73,14 @@ pub(crate) fn run(fuzz: Fuzz) -> Result<()> {
         command.arg(format!("-max_total_time={}", fuzz.time.as_secs().max(1)));
     }
     command.args(fuzz.options);
-    let before = listed(&artifacts)?;
+    let started = SystemTime::now();
     let (success, executed) = watch(&mut command)?;
 
     let executed = if inputs.is_empty() { executed } else { Some(inputs.len()) };
     let mut found = listed(&artifacts)?;
-    found.retain(|path| !before.contains(path));
+    // By time: the same finding found again is written to the same file.
+    let written = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified());
+    found.retain(|path| written(path).is_ok_and(|time| time >= started));
     let executions = executed.map_or("an unknown number of".to_owned(), |n| n.to_string());
     if success {
         ensure!(executed.is_some(), "the fuzzer ended without saying how much it did");

@@ -23,6 +23,7 @@ use redpanda_transform_sdk::{
 use redpanda_transform_sdk_varint as varint;
 use tickpanda_host::{Batch, Module, Outputs as Written, Record, Vm, VmConfig};
 use tickpanda_model::topic;
+use tickpanda_tests::memory::REST;
 use tickpanda_tests::wasm;
 use tickpanda_transform::Normalizer;
 use tickpanda_transform::redpanda::{Outputs, transform};
@@ -34,13 +35,6 @@ const JSON: &str = "TICKPANDA_BENCH_JSON";
 
 const WS: &[(&[u8], Option<&[u8]>)] =
     &[(b"feed", Some(b"ws")), (b"seq", Some(b"0123456789abcdef:1234567"))];
-const REST: &[(&[u8], Option<&[u8]>)] = &[
-    (b"feed", Some(b"rest")),
-    (b"market", Some(b"CCCAGG")),
-    (b"base", Some(b"ETH")),
-    (b"quote", Some(b"BTC")),
-    (b"interval", Some(b"1m")),
-];
 
 /// Records of one kind, as one batch of the raw topic.
 struct Case {
@@ -114,7 +108,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Nanoseconds a record, native and wasm; nothing for a side that was filtered out or only tested.
+/// Nanoseconds a record, native and wasm; nothing for a side that was filtered out.
 fn measure(case: &Case, criterion: &mut Criterion<CpuTime>) -> [Option<f64>; 2] {
     let records = case.records.len();
     let mut group = criterion.benchmark_group(case.name);
@@ -158,24 +152,31 @@ fn measure(case: &Case, criterion: &mut Criterion<CpuTime>) -> [Option<f64>; 2] 
         bencher.iter_custom(|iterations| sample(&wasm, iterations, &mut run));
     });
     group.finish();
-    [native, wasm].map(|samples| median(samples.into_inner()).map(|ns| ns / records as f64))
+    [native, wasm].map(|samples| median(&samples.into_inner()).map(|ns| ns / records as f64))
 }
 
-/// Times so many iterations, and keeps the nanoseconds of one.
-fn sample<T>(samples: &RefCell<Vec<f64>>, iterations: u64, mut run: impl FnMut() -> T) -> Duration {
+/// What was measured: iterations, and the nanoseconds of one of them.
+type Samples = Vec<(u64, f64)>;
+
+/// Times so many iterations.
+fn sample<T>(samples: &RefCell<Samples>, iterations: u64, mut run: impl FnMut() -> T) -> Duration {
     let started = cpu_time::now();
     for _ in 0..iterations {
         black_box(run());
     }
     let took = cpu_time::now().saturating_sub(started);
-    samples.borrow_mut().push(took.as_secs_f64() * 1e9 / iterations as f64);
+    samples.borrow_mut().push((iterations, took.as_secs_f64() * 1e9 / iterations as f64));
     took
 }
 
-fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    // One sample is criterion's test mode, which measures nothing.
-    (samples.len() > 1).then(|| samples[samples.len() / 2])
+/// The middle of the real samples. Criterion's warm-up runs other numbers of iterations than its
+/// samples, which come last; its test mode runs one, and that is all there is.
+fn median(samples: &Samples) -> Option<f64> {
+    let (iterations, _) = *samples.last()?;
+    let real = samples.iter().rev().take_while(|sample| sample.0 == iterations);
+    let mut times: Vec<f64> = real.map(|sample| sample.1).collect();
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
 }
 
 /// The module's code without Wasm: what the SDK does around it, done here.

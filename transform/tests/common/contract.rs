@@ -15,7 +15,7 @@ use tickpanda_model::dead_letter::Reason;
 use tickpanda_model::digits::Digits;
 use tickpanda_model::tick::{Kind, TickData};
 use tickpanda_model::time::micros;
-use tickpanda_transform::{Outcome, RawRecord};
+use tickpanda_transform::{LONGEST_NAME, Outcome, RawRecord};
 
 use super::{Letter, Seen};
 
@@ -192,7 +192,7 @@ fn readable(key: &[u8]) -> String {
 ///
 /// A frame gives one row, in which base and quote stand twice and everything else once, and its key.
 /// Of a REST body every row repeats what the headers say (JSON writes a control character as six
-/// bytes) and the body's conversion. A dead letter repeats the record; percent-encoding makes
+/// bytes) and the body's conversion, none of them longer than a name. A dead letter repeats the record; percent-encoding makes
 /// three bytes of one in a header's key.
 pub fn most_bytes(record: &RawRecord<'_>) -> usize {
     let len = value(record).len();
@@ -206,7 +206,7 @@ pub fn most_bytes(record: &RawRecord<'_>) -> usize {
     let about: usize =
         ["market", "base", "quote"].iter().map(|name| header(record, name).len()).sum();
     let rows = len / SHORTEST_REST_ROW;
-    letter + len + rows * (ROW + 13 * about.min(3 * 1024) + len.min(1024))
+    letter + len + rows * (ROW + 13 * about.min(3 * LONGEST_NAME) + 6 * LONGEST_NAME)
 }
 
 /// Whether the outcome is one that the contract allows for what serde_json reads in the record.
