@@ -410,7 +410,8 @@ async fn the_brokers_own_waits_are_kept_under_broker_timing() {
     }
     assert!(longest > Duration::from_millis(500), "it has not waited: {longest:?}");
     until("it is committed", || async { status().committed == 3 }).await;
-    assert!(deployed.elapsed() >= ran + Duration::from_secs(3), "{:?}", deployed.elapsed());
+    // An interval before it ran and one before it committed; when it ran is seen only some time later.
+    assert!(deployed.elapsed() >= Duration::from_secs(6), "{:?}", deployed.elapsed());
 }
 
 #[tokio::test]
