@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: cargo-fuzz on `normalize`, from nothing to one line with the result.
 //!
-//! cargo-fuzz comes from crates.io by `cargo install` into `target/tools`: that is where its authors
+//! cargo-fuzz comes by `cargo install` into `target/tools`: that is where its authors
 //! publish it, and it builds in a minute on any machine that builds this workspace. No sanitizer:
 //! the workspace forbids unsafe code, so there is no memory error to find, and without one the
 //! pinned stable toolchain is enough and the fuzzer twice as fast. What remains is coverage, overflow checks,
