@@ -73,6 +73,18 @@ impl VmConfig {
         self
     }
 
+    /// The same, for another VM, with this done for each message.
+    pub(crate) fn again(&self, log: impl FnMut(LogLine<'_>) + Send + 'static) -> Self {
+        Self {
+            name: self.name.clone(),
+            input_topic: self.input_topic.clone(),
+            output_topics: self.output_topics.clone(),
+            env: self.env.clone(),
+            limits: self.limits,
+            log: Box::new(log),
+        }
+    }
+
     /// The rules by which the broker takes or refuses a deploy.
     pub(crate) fn check(&self) -> Result<(), HostError> {
         let refuse = |reason: String| {

@@ -43,7 +43,8 @@
 //!
 //! # Layout
 //!
-//! - [`Module`]: compiled and linked once; [`Vm`]: one running instance with its memory
+//! - [`Module`]: compiled and linked once; [`Vm`]: one running instance with its memory;
+//!   [`RestartingVm`]: the next one after a trap
 //! - [`Batch`], [`Outputs`], [`Record`]: what goes in and comes out; `payload`, `varint`: the framing
 //! - [`processor`]: what the broker does around a VM, as plain values: starts, retries, offsets, placement
 //! - [`check`]: the judge of packages, built on all of these
@@ -53,7 +54,7 @@
 //!
 //! # What it is not
 //!
-//! It reads no topic and writes none, and it never starts a dead VM again by itself: that is the
+//! It reads no topic and writes none, and it never tries a failed batch again by itself: that is the
 //! caller's (the broker does it with a growing back-off, for ever). [`processor`] tells it when. A schema
 //! registry is not there: its functions answer as in a broker that has none.
 
@@ -74,6 +75,7 @@ mod parser;
 mod payload;
 pub mod processor;
 mod profile;
+mod restarting;
 mod state;
 mod stubs;
 mod trap;
@@ -94,6 +96,7 @@ pub use module::{CompileOptions, Module};
 pub use outputs::{Output, Outputs};
 pub use payload::{Header, Record};
 pub use profile::Profile;
+pub use restarting::RestartingVm;
 pub use usage::Usage;
 pub use vm::Vm;
 

@@ -13,14 +13,12 @@
 //! on which the guest traps is tried again for ever, with a growing back-off, while the other
 //! partitions go on in a new VM. Nothing here may decode a record.
 //!
-//! - `worker`: the thread; `turn`: one partition's turn, from `input` through `guest` to `output`
-//! - `spec`, `beside`: what may be deployed; `handle`, `status`: the transform from outside; `progress`: what is kept on disk; `logs`: what guests print
+//! - `worker`: the thread; `turn`: one partition's turn, from `input` through the guest to `output`
+//! - `spec`, `beside`: what may be deployed; `handle`, `status`: the transform from outside; `progress`: what is kept on disk
 
 mod beside;
-mod guest;
 mod handle;
 mod input;
-mod logs;
 mod output;
 mod progress;
 mod spec;

@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tickpanda_host::processor::{Commits, PartitionCommit, Processor, Timing, Todo};
-use tickpanda_host::{Module, Outputs};
+use tickpanda_host::{LogPipeline, Module, Outputs, RestartingVm, VmConfig};
 
 use super::Guests;
-use super::guest::Guest;
 use super::handle::{Handle, Shared, View};
-use super::logs;
 use super::output::Writers;
 use super::progress::Progress;
 use super::spec::TransformSpec;
@@ -18,7 +16,8 @@ use crate::storage::{Signal, Topic};
 
 /// The thread's own.
 pub(super) struct Worker {
-    pub(super) guest: Guest,
+    /// One for all input partitions, as Redpanda has one for each core; this thread is its core.
+    pub(super) guest: RestartingVm,
     pub(super) input: Arc<Topic>,
     pub(super) outputs: Outputs,
     pub(super) writers: Writers,
@@ -46,12 +45,14 @@ impl Worker {
         let processors = vec![Processor::new(timing, Instant::now()); count];
         let signal = Arc::new(Signal::default());
         input.partitions.iter().for_each(|partition| partition.signal(&signal));
-        let logs = Arc::new(logs::pipeline(&name));
+        let logs = Arc::new(LogPipeline::traced(&name));
+        let mut config = VmConfig::new(&name, &spec.input_topic, &spec.output_topics);
+        (config.env, config.limits) = (spec.env, limits);
         let views = (0..count).map(|index| view(&processors[index], &commits, index)).collect();
         let shared = Arc::new(Shared::new(signal, Arc::clone(&logs), views));
         let id = progress.id();
         let worker = Self {
-            guest: Guest::new(spec, module, limits, logs),
+            guest: RestartingVm::new(module, config, logs),
             input: Arc::clone(&input),
             outputs: Outputs::default(),
             writers: Writers::new(outputs),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::{LogBuffer, LogDrop, LogDrops, LogEvent, LogLine};
+use super::{LogBuffer, LogDrop, LogDrops, LogEvent, LogLevel, LogLine};
 use crate::processor::chance;
 
 /// What is done with each message that goes out, and with the news of one that never will.
@@ -29,6 +29,26 @@ impl LogPipeline {
     ) -> Self {
         let (transform, print) = (transform.into(), Box::new(print));
         Self { transform, buffer: Mutex::default(), print }
+    }
+
+    /// For one transform; messages become events of `tracing` with the target `transform`, and a
+    /// message that Redpanda would drop one of level debug that says why.
+    pub fn traced(transform: &str) -> Self {
+        let name = transform.to_owned();
+        Self::new(transform, move |event| {
+            let transform = &name;
+            match event.map(|event| (event.level, event.text.trim_end())) {
+                Ok((LogLevel::Info, text)) => {
+                    tracing::info!(target: "transform", transform, "{text}")
+                }
+                Ok((LogLevel::Warn, text)) => {
+                    tracing::warn!(target: "transform", transform, "{text}")
+                }
+                Err(dropped) => {
+                    tracing::debug!(target: "transform", transform, "a message that Redpanda would drop: {dropped}");
+                }
+            }
+        })
     }
 
     fn buffer(&self) -> MutexGuard<'_, LogBuffer> {
