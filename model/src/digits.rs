@@ -3,6 +3,9 @@
 //! A price that goes through `f64` and back is another text, and 2⁵³+1 another number. The topics
 //! carry the vendor's own digits; only the sink turns them into `double precision`.
 
+// Reading numbers runs in the broker, where a panic repeats for ever on the same record.
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer};

@@ -5,6 +5,9 @@
 //! answer is a word in which that byte's highest bit is the lowest bit that is set; bits above it
 //! mean nothing, because borrows and carries run upwards.
 
+// It runs in the broker, where a panic repeats for ever on the same record.
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
 /// The same byte eight times.
 const fn all(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
@@ -55,7 +58,7 @@ pub fn first(marks: u64) -> usize {
 /// The word's first bytes, zeros instead of the others. `count` is below 8.
 #[inline(always)]
 pub fn head(word: u64, count: usize) -> u64 {
-    word & !(u64::MAX << (count * 8 % 64))
+    word & !(u64::MAX << (count.wrapping_mul(8) % 64))
 }
 
 /// The number that the first `count` bytes are the digits of, at most eight.
@@ -63,7 +66,7 @@ pub fn head(word: u64, count: usize) -> u64 {
 pub fn value(word: u64, count: usize) -> u64 {
     // Moved up, so that the last digit is the highest byte and zeros stand before the first.
     let digits = match count {
-        1..=8 => (word ^ all(b'0')) << (64 - count * 8),
+        1..=8 => (word ^ all(b'0')) << (64usize.wrapping_sub(count.wrapping_mul(8))),
         _ => 0,
     };
     // Eight numbers below 10, then four below 100, two below 10⁴, one: side by side, each in a place
@@ -74,6 +77,7 @@ pub fn value(word: u64, count: usize) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -45,19 +45,19 @@ pub(crate) fn guess(text: &str) -> Option<Type> {
 }
 
 impl Frame<'_> {
-    /// Its TYPE.
-    pub(crate) fn of_type(&self) -> Result<Type, Rejection> {
+    /// The TYPE that it says it is.
+    pub(crate) fn says(&self) -> Result<Type, Rejection> {
         match self.kind().value {
             Value::Absent if self.members == 0 => Ok(Type::Nothing),
             Value::Absent => Err(without_type(self)),
-            _ => of_type(self.kind()),
+            _ => parse(self.kind()),
         }
     }
 }
 
 /// The TYPE that a field says, which is there.
 #[inline(always)]
-pub(crate) fn of_type(kind: Field<'_>) -> Result<Type, Rejection> {
+pub(crate) fn parse(kind: Field<'_>) -> Result<Type, Rejection> {
     match kind.value {
         Value::Number(digits) => known(digits.as_str()),
         Value::Text(text) => match text.plain() {

@@ -45,7 +45,7 @@ fields! {
 }
 fields! {
     /// One candle.
-    Row {
+    RestRow {
         time = "time",
         open = "open",
         high = "high",
@@ -109,7 +109,7 @@ impl<'a> History<'a> {
         let Value::Object(text) = value else {
             return Err(Rejection::new(Reason::BadField, "is no object"));
         };
-        let row = Row::read(text)?;
+        let row = RestRow::read(text)?;
         let prices = prices([row.open(), row.high(), row.low(), row.close()])?;
         let (volume, quote_volume) = (row.volume_from().number()?, row.volume_to().number()?);
         let time = row.time().required(row.time().integer()?)?;

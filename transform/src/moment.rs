@@ -52,9 +52,13 @@ impl Moment<'_> {
 
 fn put_millis(seconds: i64, millis: i64, out: &mut Pen<'_>) {
     out.put_number(seconds);
-    if millis > 0 {
-        let text = format!(".{millis:03}");
-        out.put_text(text.trim_end_matches('0'));
+    // Remainders of 1000 and so on: each is one digit.
+    let digit = |number: i64| b'0'.saturating_add(u8::try_from(number % 10).unwrap_or_default());
+    match [millis / 100, millis / 10, millis].map(digit) {
+        [b'0', b'0', b'0'] => {}
+        [a, b'0', b'0'] => out.put(&[b'.', a]),
+        [a, b, b'0'] => out.put(&[b'.', a, b]),
+        [a, b, c] => out.put(&[b'.', a, b, c]),
     }
 }
 

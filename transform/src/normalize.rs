@@ -83,7 +83,7 @@ impl Normalizer {
     fn frame(&mut self, text: &str, received_ms: i64) -> Result<Written, Rejection> {
         // What the frame shows at its start is nearly always its TYPE, and then it is read once.
         if let Some(guess) = frame::guess(text)
-            && let Some(written) = self.of_type(guess, text, received_ms)?
+            && let Some(written) = self.write_as(guess, text, received_ms)?
         {
             return Ok(written);
         }
@@ -92,32 +92,32 @@ impl Normalizer {
 
     #[inline(never)]
     fn any_frame(&mut self, text: &str, received_ms: i64) -> Result<Written, Rejection> {
-        let of_type = Frame::read(text)?.of_type()?;
-        Ok(self.of_type(of_type, text, received_ms)?.unwrap_or(Written::Nothing))
+        let kind = Frame::read(text)?.says()?;
+        Ok(self.write_as(kind, text, received_ms)?.unwrap_or(Written::Nothing))
     }
 
-    /// The row of a frame that should be of this TYPE; `None` if it is of another.
-    fn of_type(
+    /// Writes the row of a frame that should be of this TYPE; `None` if it is of another.
+    fn write_as(
         &mut self,
-        of_type: Type,
+        kind: Type,
         text: &str,
         received_ms: i64,
     ) -> Result<Option<Written>, Rejection> {
-        match of_type {
+        match kind {
             Type::Trade => {
                 let trade = Trade::read(text)?;
-                if !is(trade.kind(), of_type) {
+                if !is(trade.kind(), kind) {
                     return Ok(None);
                 }
                 self.row.tick(&trade::tick(&trade, received_ms, &mut self.identity)?);
                 Ok(Some(Written::Tick))
             }
-            Type::Tick(kind) => {
+            Type::Tick(observed) => {
                 let ticker = Ticker::read(text)?;
-                if !is(ticker.kind(), of_type) {
+                if !is(ticker.kind(), kind) {
                     return Ok(None);
                 }
-                match ticker::tick(&ticker, kind, text, received_ms)? {
+                match ticker::tick(&ticker, observed, text, received_ms)? {
                     Some(tick) => {
                         self.row.tick(&tick);
                         Ok(Some(Written::Tick))
@@ -175,8 +175,8 @@ impl Normalizer {
 
 /// Whether a field says this TYPE.
 #[inline(always)]
-fn is(kind: Field<'_>, of_type: Type) -> bool {
-    matches!(frame::of_type(kind), Ok(said) if said == of_type)
+fn is(field: Field<'_>, kind: Type) -> bool {
+    matches!(frame::parse(field), Ok(said) if said == kind)
 }
 
 /// What a frame gave.

@@ -18,7 +18,10 @@ fn the_steady_state_allocates_nothing() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|frame| frame["raw"].as_str().unwrap().to_owned())
         .collect();
-    let frames: Vec<&str> = trades.lines().chain(index.iter().map(String::as_str)).collect();
+    // Without LASTUPDATE the time is that of receipt.
+    let bare = r#"{"TYPE":"5","MARKET":"CCCAGG","FROMSYMBOL":"BTC","TOSYMBOL":"USD","FLAGS":1,"PRICE":1.5}"#;
+    let frames: Vec<&str> =
+        trades.lines().chain(index.iter().map(String::as_str)).chain([bare]).collect();
     let body = include_str!("data/histominute-2001.json");
     let (ws, rest) = (common::Headers::new(), common::rest_headers("1m"));
     let mut normalizer = Normalizer::default();
