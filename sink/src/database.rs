@@ -3,6 +3,7 @@
 //! Every user of a connection does the same: try; on an error ask [`Database::pause`], which waits
 //! where waiting helps and ends the sink where it does not.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +51,22 @@ impl Database {
         Database { pool, turns: Arc::new(Semaphore::new(turns)), outage: Arc::new(outage), tcp }
     }
 
+    /// The connections, for who waits for nobody's turn.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// A connection, and the turn that goes with it.
     pub(crate) async fn lease(&self) -> sqlx::Result<Lease> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
         Ok(Lease { connection: self.pool.acquire().await?, _turn: turn })
+    }
+
+    /// For work that is repeated until the database has done it or refused it. `doing` says what, after
+    /// "refused to".
+    pub(crate) fn patience(&self, doing: impl Display) -> Patience<'_> {
+        Patience { database: self, doing: doing.to_string(), attempt: 0 }
     }
 
     /// A try succeeded.
@@ -72,11 +84,20 @@ impl Database {
         error: sqlx::Error,
         attempt: u32,
     ) -> Result<(), SinkError> {
+        self.failed(doing, error)?;
+        wait(attempt).await;
+        Ok(())
+    }
+
+    /// A try failed: takes note of it.
+    ///
+    /// # Errors
+    /// [`SinkError::Database`] if waiting can't help.
+    pub(crate) fn failed(&self, doing: &str, error: sqlx::Error) -> Result<(), SinkError> {
         if class(&error) != Class::Transient {
             return Err(SinkError::Database { doing: doing.to_owned(), source: error });
         }
         self.outage.failed(&error);
-        wait(attempt).await;
         Ok(())
     }
 
@@ -116,6 +137,61 @@ impl Database {
 pub(crate) struct Lease {
     connection: PoolConnection<Postgres>,
     _turn: OwnedSemaphorePermit,
+}
+
+/// How often some work has been tried.
+pub(crate) struct Patience<'a> {
+    database: &'a Database,
+    doing: String,
+    attempt: u32,
+}
+
+impl Patience<'_> {
+    /// What a try led to: `None` means after a pause that it should be tried again.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] where a row is at fault, [`Failure::Ended`] where waiting does not help.
+    pub(crate) async fn judge<T>(&mut self, tried: sqlx::Result<T>) -> Result<Option<T>, Failure> {
+        match tried {
+            Ok(done) => {
+                self.database.served();
+                Ok(Some(done))
+            }
+            Err(source) if class(&source) == Class::Data => {
+                self.database.served();
+                Err(Failure::Refused { doing: self.doing.clone(), source })
+            }
+            Err(error) => {
+                self.database.pause(&self.doing, error, self.attempt).await?;
+                self.attempt = self.attempt.saturating_add(1);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Why work on the database is not done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A row breaks a rule of the data.
+    Refused { doing: String, source: sqlx::Error },
+    /// Waiting does not help.
+    Ended(SinkError),
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Failure::Ended(error)
+    }
+}
+
+impl From<Failure> for SinkError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused { doing, source } => SinkError::Database { doing, source },
+            Failure::Ended(error) => error,
+        }
+    }
 }
 
 impl Lease {

@@ -29,6 +29,11 @@ pub enum SinkError {
     /// The schema could not be brought up to date.
     #[error("the database's tables could not be brought up to date: {0}")]
     Migrate(#[from] MigrateError),
+    /// It should have ended when it had caught up.
+    #[error(
+        "stopped before all that was on the topics is written; what is written stays, run it again"
+    )]
+    Stopped,
     /// A task of the sink panicked: a bug, and its message is on stderr.
     #[error("a task of the sink ended by a panic: {0}")]
     Panic(String),
@@ -94,11 +99,6 @@ fn class_of_state(state: &str) -> Class {
         // 57 operator, 58 system, XX internal
         _ => Class::Transient,
     }
-}
-
-/// Whether the error is a duplicate key, which for COPY only means: use the tolerant way.
-pub(crate) fn is_duplicate_key(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 fn state(error: &sqlx::Error) -> impl fmt::Display {

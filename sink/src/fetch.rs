@@ -1,4 +1,4 @@
-//! One partition to read: by rskafka, and by `tickpanda-kafka` where rskafka refuses a batch.
+//! One partition to read, by rskafka, and by `tickpanda-kafka` where rskafka refuses a batch.
 //!
 //! ```text
 //!  broker ── rskafka ──────────────┬─▶ Fetched ─▶ pump
@@ -8,16 +8,21 @@
 //!
 //! It never decides what is done about an error, and never moves an offset back.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rskafka::chrono::DateTime;
 use rskafka::client::Client;
 use rskafka::client::error::{Error, ProtocolError};
-use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
-use tickpanda_kafka::KafkaError;
+use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
+use tickpanda_kafka::{KafkaError, murmur2_partition};
+use tickpanda_model::gap::GapEvent;
 
+use crate::micros::now_millis;
 use crate::record::Record;
 
 /// How long a fetch waits for the first new record. A new record ends it at once.
@@ -57,6 +62,8 @@ pub(crate) trait Log: Send {
     fn fetch(&mut self, from: i64) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
     /// First offset that is there, and one past the last.
     fn range(&mut self) -> impl Future<Output = Result<Range<i64>, FetchError>> + Send;
+    /// Tells everybody of a hole in it, on `gap-events`.
+    fn announce(&mut self, hole: &GapEvent) -> impl Future<Output = Result<(), FetchError>> + Send;
 }
 
 /// A partition on a broker.
@@ -65,6 +72,8 @@ pub(crate) struct KafkaLog {
     kafka: tickpanda_kafka::Client,
     topic: String,
     partition: i32,
+    /// Where holes are told of.
+    gap_topic: String,
     max_bytes: i32,
     reader: Option<PartitionClient>,
 }
@@ -76,9 +85,10 @@ impl KafkaLog {
         kafka: tickpanda_kafka::Client,
         topic: String,
         partition: i32,
+        gap_topic: String,
         max_bytes: i32,
     ) -> Self {
-        KafkaLog { client, kafka, topic, partition, max_bytes, reader: None }
+        KafkaLog { client, kafka, topic, partition, gap_topic, max_bytes, reader: None }
     }
 
     async fn reader(&mut self) -> Result<&PartitionClient, FetchError> {
@@ -184,6 +194,27 @@ impl Log for KafkaLog {
             self.reader = None;
         }
         ends
+    }
+
+    async fn announce(&mut self, hole: &GapEvent) -> Result<(), FetchError> {
+        let topic = &self.gap_topic;
+        let away = |error: &dyn Display| FetchError::Away(format!("{topic}: {error}"));
+        let found = self.kafka.topic(topic).await.map_err(|error| away(&error))?;
+        let found = found.ok_or_else(|| away(&"the topic does not exist"))?;
+        let key = format!("{}~{}", self.topic, self.partition).into_bytes();
+        let partition = murmur2_partition(&key, found.partitions.max(1));
+        let record = rskafka::record::Record {
+            key: Some(key),
+            value: Some(serde_json::to_vec(hole).map_err(|error| away(&error))?),
+            headers: BTreeMap::new(),
+            timestamp: DateTime::from_timestamp_millis(now_millis()).unwrap_or_default(),
+        };
+        let produced = async {
+            let unknown = UnknownTopicHandling::Error;
+            let writer = self.client.partition_client(topic, partition, unknown).await?;
+            writer.produce(vec![record], Compression::NoCompression).await
+        };
+        in_time(produced).await?.map_err(|error| away(&error)).map(|_| ())
     }
 }
 

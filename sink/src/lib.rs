@@ -10,7 +10,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`settings`] | [`Settings`]: what a user can set |
-//! | `sink` | [`run`]: which partitions there are, a pump for each |
+//! | `sink` | [`run`]: every second what there is, whose it is, and a pump for each of ours |
+//! | `view` | the topics and partitions that there are |
+//! | `claims` | which of them are ours: N sinks share them through the database |
+//! | `caught_up` | `--until-caught-up` |
+//! | `pumps` | the running pumps |
 //! | `pump` | one partition: the next batch is fetched while this one is written |
 //! | `fetch`, `record` | reading a partition; what is read |
 //! | `decode` | records to rows, or to dead letters |
@@ -27,6 +31,8 @@
 //! *records on a topic = rows + duplicates + refused* holds whenever the sink is not behind.
 
 mod candles;
+mod caught_up;
+mod claims;
 mod database;
 mod dead_letters;
 mod decode;
@@ -37,12 +43,14 @@ mod micros;
 pub mod offsets;
 mod outage;
 mod pump;
+mod pumps;
 mod record;
 pub mod schema;
 pub mod settings;
 mod sink;
 mod stats;
 mod ticks;
+mod view;
 mod writer;
 
 pub use error::SinkError;

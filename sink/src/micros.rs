@@ -29,10 +29,21 @@ impl Micros {
         millis.checked_mul(1000).and_then(Self::new)
     }
 
+    /// Milliseconds since 1970, cut.
+    pub(crate) fn millis(self) -> i64 {
+        self.0.saturating_add(POSTGRES_EPOCH).div_euclid(1000)
+    }
+
     /// The eight bytes of PostgreSQL's binary format.
     pub(crate) fn to_be_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
+}
+
+/// The present moment, milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Type<Postgres> for Micros {

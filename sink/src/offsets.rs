@@ -11,8 +11,30 @@
 //!
 //! Nothing else writes the table, so a second writer of the same partition can cost work but can
 //! never double a row or a count.
+//!
+//! # What a batch can be
+//!
+//! A batch covers the offsets from the writer's position to its `next_offset`. Against the offset in the
+//! table it is one of these, and all of them end well:
+//!
+//! | batch | the table's offset | rows | offset and counters |
+//! |---|---|---|---|
+//! | new | at its start | those that are not there; the rest counts as duplicates | moved, counted |
+//! | the same again (answer of the commit lost, second writer) | at its end | none | untouched: fenced |
+//! | contained (a slower writer, a smaller fetch) | beyond its end | none | untouched: fenced |
+//! | overlapping (a larger fetch from an old position) | inside it | none; it is fetched again from the table's offset | untouched: fenced |
+//! | ahead (the offset was rewound under the writer) | before its start | none; what lies between is read first | untouched: fenced |
+//!
+//! Events that come again under *new* offsets (a transform that ran again, a vendor's replay) are no
+//! matter of offsets: the tables' own keys collapse them, and each is counted as a duplicate.
+//! `tests/histories.rs` replays random histories of all of this.
 
+use sqlx::types::Uuid;
 use sqlx::{PgConnection, PgPool, Row as _};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::micros::Micros;
+use crate::record::Record;
 
 /// What a sink names a partition by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,13 +70,57 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// The partition's next offset; where nothing is known of it, it starts at `earliest`.
+/// What the table says of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The offset of the record to write next.
+    pub(crate) next_offset: i64,
+    /// The record before it, where that is known.
+    pub(crate) last: Option<Last>,
+    /// Whether it was unknown until now, although the table knows a partition of this name: of another
+    /// cluster, or of the topic before it was made anew.
+    pub(crate) stranger: bool,
+}
+
+/// The last record of what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    /// See [`fingerprint`].
+    pub(crate) fingerprint: u128,
+    /// Its timestamp.
+    pub(crate) time: Option<Micros>,
+}
+
+impl Last {
+    /// Of a batch that ends before `next_offset`; none where no record is known right before that (a
+    /// control batch, a compacted topic, a record that nobody can read).
+    pub(crate) fn of(records: &[Record], next_offset: i64) -> Option<Self> {
+        let last = records.last().filter(|last| last.offset.checked_add(1) == Some(next_offset))?;
+        Some(Last { fingerprint: fingerprint(last), time: Micros::from_millis(last.timestamp) })
+    }
+}
+
+/// XXH3-128 (seed 0) of a record's key and value, each as one byte (0 absent, 1 present) and if present
+/// its length in bytes (u64, little-endian) and its bytes.
+pub(crate) fn fingerprint(record: &Record) -> u128 {
+    let mut hash = Xxh3::new();
+    for part in [&record.key, &record.value] {
+        hash.update(&[u8::from(part.is_some())]);
+        if let Some(bytes) = part {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+    }
+    hash.digest128()
+}
+
+/// Where the partition stands; where nothing is known of it, it starts at `earliest`.
 pub(crate) async fn open(
     conn: &mut PgConnection,
     place: &Place,
     earliest: i64,
-) -> sqlx::Result<i64> {
-    sqlx::query(
+) -> sqlx::Result<Standing> {
+    let new = sqlx::query(
         "INSERT INTO sink_offsets (cluster, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
     )
@@ -64,14 +130,24 @@ pub(crate) async fn open(
     .bind(earliest)
     .execute(&mut *conn)
     .await?;
-    sqlx::query_scalar(
-        "SELECT next_offset FROM sink_offsets WHERE (cluster, topic, partition) = ($1, $2, $3)",
+    let row = sqlx::query(
+        "SELECT next_offset, last_record, (extract(epoch FROM last_time) * 1000000)::bigint,
+                $4 AND EXISTS (SELECT FROM sink_offsets
+                               WHERE topic = $2 AND partition = $3 AND cluster <> $1)
+         FROM sink_offsets WHERE (cluster, topic, partition) = ($1, $2, $3)",
     )
     .bind(&place.cluster)
     .bind(&place.topic)
     .bind(place.partition)
+    .bind(new.rows_affected() == 1)
     .fetch_one(conn)
-    .await
+    .await?;
+    let time: Option<i64> = row.try_get(2)?;
+    let last = row.try_get::<Option<Uuid>, _>(1)?.map(|fingerprint| Last {
+        fingerprint: fingerprint.as_u128(),
+        time: time.and_then(Micros::new),
+    });
+    Ok(Standing { next_offset: row.try_get(0)?, last, stranger: row.try_get(3)? })
 }
 
 /// Moves the offset from `expected` to `next` and adds to the counters, or returns `false` where it
@@ -81,11 +157,13 @@ pub(crate) async fn advance(
     place: &Place,
     expected: i64,
     next: i64,
+    last: Option<Last>,
     counts: Counts,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query(
         "UPDATE sink_offsets
-         SET next_offset = $5, duplicates = duplicates + $6, refused = refused + $7
+         SET next_offset = $5, duplicates = duplicates + $6, refused = refused + $7,
+             last_record = $8, last_time = coalesce($9, last_time)
          WHERE (cluster, topic, partition) = ($1, $2, $3) AND next_offset = $4",
     )
     .bind(&place.cluster)
@@ -95,6 +173,8 @@ pub(crate) async fn advance(
     .bind(next)
     .bind(saturating(counts.duplicates))
     .bind(saturating(counts.refused))
+    .bind(last.map(|last| Uuid::from_u128(last.fingerprint)))
+    .bind(last.and_then(|last| last.time))
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)

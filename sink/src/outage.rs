@@ -47,6 +47,12 @@ impl Outage {
         }
     }
 
+    /// How long it has been away, if it is.
+    pub(crate) fn lasts(&self) -> Option<Duration> {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
+    }
+
     /// A try succeeded.
     pub(crate) fn served(&self) {
         let ended = self.since.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -64,6 +64,10 @@ pub struct Settings {
           value_parser = clap::value_parser!(i32).range(65_536..=16_777_216))]
     pub fetch_bytes: i32,
 
+    /// Write what is on the topics now, then end: exit code 0 when all of it is written. Other sinks may
+    /// share the work.
+    #[arg(long)]
+    pub until_caught_up: bool,
     /// Stop when standard input ends: for a parent that may be killed and holds the other end.
     #[arg(long)]
     pub stop_on_stdin_close: bool,

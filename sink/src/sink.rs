@@ -1,66 +1,78 @@
-//! The whole sink: finds the topics' partitions and keeps a pump for each.
+//! The whole sink: looks what there is, claims its share of it, and keeps a pump for each partition that
+//! it holds.
+//!
+//! ```text
+//!  every second:  broker ─▶ View ─▶ Claims ─▶ Round ─▶ Pumps
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rskafka::BackoffConfig;
 use rskafka::client::{Client, ClientBuilder};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::caught_up::Goal;
+use crate::claims::Claims;
 use crate::database::Database;
 use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::KafkaLog;
-use crate::offsets::{Place, cluster_key};
+use crate::offsets::Place;
 use crate::outage::{Outage, wait};
 use crate::pump::Pump;
+use crate::pumps::Pumps;
 use crate::settings::Settings;
 use crate::stats::{Stats, Summary};
+use crate::view::View;
 use crate::writer::Writer;
 
-/// How soon a topic or partition that is created later is found.
+/// How soon a sink that comes or goes, and a topic or partition that is new, is noticed.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a look at the broker may hold up a round: claims end with five silent seconds.
 const LOOK: Duration = Duration::from_secs(2);
+/// A sink that has not seen the broker for so long leaves its partitions to sinks that may.
+const GIVE_UP: Duration = Duration::from_secs(10);
 /// How long a transaction that was begun may take once the sink is told to stop. What does not end
 /// by then is rolled back, which loses nothing.
 const GRACE: Duration = Duration::from_millis(700);
 
-/// Runs the sink until `stop` is cancelled; ends at most a second after that.
+/// Runs the sink until `stop` is cancelled, or with `until_caught_up` until that is reached; ends at most
+/// a second after that.
 ///
 /// Waits for brokers, topics and database that are away, for as long as they are.
 ///
 /// # Errors
 /// [`SinkError`] where waiting does not help: a wrong setting, a schema that is not ours, a missing
-/// privilege.
+/// privilege; or that it was stopped before it had caught up.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary, SinkError> {
     let stats = Arc::new(Stats::default());
-    let database = Database::new(settings.database()?, settings.connections);
+    let options = settings.database()?;
+    let database = Database::new(options.clone(), settings.connections);
     info!("{settings}");
     let sink = Sink {
         broker: Arc::new(Outage::new(format!("the broker {}", settings.brokers.join(",")))),
         database: database.clone(),
         stats: Arc::clone(&stats),
-        stop: stop.clone(),
         settings,
     };
-    let mut pumps = JoinSet::new();
+    let mut claims = Claims::new(&options);
+    let mut pumps = Pumps::new(stop.child_token());
     let ended = tokio::select! {
-        ended = sink.start(&mut pumps) => ended,
+        ended = sink.work(&mut claims, &mut pumps) => ended,
         () = stats.report() => Ok(()),
-        () = stop.cancelled() => Ok(()),
+        () = stop.cancelled() => match sink.settings.until_caught_up {
+            true => Err(SinkError::Stopped),
+            false => Ok(()),
+        },
     };
-    stop.cancel(); // after an error, the other pumps end in good order too
-    let drained = tokio::time::timeout(GRACE, async {
-        while let Some(pump) = pumps.join_next().await {
-            flatten(pump)?;
-        }
-        Ok(())
-    });
-    let drained = drained.await.unwrap_or(Ok(()));
-    pumps.shutdown().await;
+    stop.cancel(); // the pumps end in good order in any case
+    let drained = tokio::time::timeout(GRACE, pumps.drain()).await.unwrap_or(Ok(()));
+    pumps.abort().await;
+    // Last, so that nobody begins with a partition that is still being written.
+    claims.withdraw().await;
     database.close().await;
     ended.and(drained).map(|()| stats.summary())
 }
@@ -71,96 +83,128 @@ struct Sink {
     database: Database,
     broker: Arc<Outage>,
     stats: Arc<Stats>,
-    stop: CancellationToken,
 }
 
 /// The two clients of one cluster.
 struct Cluster {
     client: Arc<Client>,
     kafka: tickpanda_kafka::Client,
-    /// The cluster's id, where it has one.
-    id: Option<String>,
 }
 
 impl Sink {
-    /// Prepares the database, then starts a pump for every partition, also those that come later.
-    /// Ends only with an error of a pump or of the database.
-    async fn start(&self, pumps: &mut JoinSet<Result<(), SinkError>>) -> Result<(), SinkError> {
+    /// Prepares the database, then works on what there is. Ends with an error, or when it has caught up
+    /// and should end then.
+    async fn work(&self, claims: &mut Claims, pumps: &mut Pumps) -> Result<(), SinkError> {
         info!("tables: {}", self.database.prepare().await?);
         let cluster = self.retry(|| self.connect()).await;
-        let topics = [
-            (self.settings.tick_topic.as_str(), Feed::Ticks),
-            (self.settings.ohlcv_topic.as_str(), Feed::Candles),
-            (self.settings.dead_letter_topic.as_str(), Feed::DeadLetters),
-            (self.settings.gap_topic.as_str(), Feed::Gaps),
-        ];
-        let mut running = BTreeMap::<&str, Running>::new();
-        let mut missing = BTreeSet::new();
+        let view = self.retry(|| View::look(&cluster.kafka, &self.settings)).await;
+        view.tell_from(&View::default());
+        if !self.settings.until_caught_up {
+            return self.share(&cluster, view, claims, pumps).await;
+        }
+        let goal = self.retry(|| Goal::set(&cluster.kafka, &view)).await;
+        tokio::select! {
+            ended = self.share(&cluster, view, claims, pumps) => ended,
+            () = goal.reached(self.database.pool()) => Ok(()),
+        }
+    }
+
+    /// Shares the partitions with the other sinks, for ever.
+    async fn share(
+        &self,
+        cluster: &Cluster,
+        mut view: View,
+        claims: &mut Claims,
+        pumps: &mut Pumps,
+    ) -> Result<(), SinkError> {
+        let mut held = BTreeSet::new();
         loop {
-            // Each time: behind the same address there may be another cluster now.
-            let id = self.retry(|| async {
-                cluster.kafka.cluster().await.map_err(|error| error.to_string())
-            });
-            let id = id.await.id.or_else(|| cluster.id.clone());
-            for (topic, feed) in topics {
-                let found = self.retry(|| async {
-                    cluster.kafka.topic(topic).await.map_err(|error| error.to_string())
-                });
-                let Some(found) = found.await else {
-                    if missing.insert(topic) {
-                        warn!(
-                            topic,
-                            "the topic does not exist: looking for it every {} s",
-                            LOOK.as_secs()
-                        );
+            self.round(&view, claims, pumps, &mut held).await?;
+            pumps.settle(&held, |place, stop| self.pump(cluster, &view, place, stop));
+            let next = tokio::time::sleep(EVERY);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    ended = pumps.ended() => {
+                        let place = ended?;
+                        self.stats.gone(&place);
+                        // Whoever gets it now should not wait for our next round.
+                        if let Err(error) = claims.release(&place).await {
+                            self.database.failed("give up a claim", error)?;
+                        }
                     }
-                    continue;
-                };
-                let key = cluster_key(id.as_deref(), found.id);
-                let known = running.entry(topic).or_insert_with(|| Running::new(&key, &self.stop));
-                if known.key != key {
-                    warn!(topic, "the topic was made anew: reading it from its beginning");
-                }
-                for partition in known.note(&key, found.partitions, &self.stop) {
-                    let cluster_key = key.clone();
-                    let place = Place { cluster: cluster_key, topic: topic.to_owned(), partition };
-                    pumps.spawn(self.pump(&cluster, place, feed, known.stop.clone()));
                 }
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                Some(ended) = pumps.join_next() => flatten(ended)?,
+            let look = View::look(&cluster.kafka, &self.settings);
+            match tokio::time::timeout(LOOK, look).await {
+                Ok(Ok(now)) => {
+                    self.broker.served();
+                    now.tell_from(&view);
+                    view = now;
+                }
+                Ok(Err(error)) => self.broker.failed(&error),
+                Err(_) => self.broker.failed(&format!("no answer in {} s", LOOK.as_secs())),
             }
         }
     }
 
-    /// The work on one partition, until `stop`.
+    /// One round of claims: what is this sink's from now on. While the database does not answer,
+    /// everything stays as it is: the offsets' fence holds without claims.
+    async fn round(
+        &self,
+        view: &View,
+        claims: &mut Claims,
+        pumps: &Pumps,
+        held: &mut BTreeSet<Place>,
+    ) -> Result<(), SinkError> {
+        if self.broker.lasts().is_some_and(|lasts| lasts > GIVE_UP) {
+            if !held.is_empty() {
+                info!("leaving {} partitions to sinks that see the broker", held.len());
+            }
+            held.clear();
+            claims.withdraw().await;
+            return Ok(());
+        }
+        let places = view.places.keys().cloned().collect();
+        let round = match claims.round(&view.group, &places).await {
+            Ok(round) => round,
+            Err(error) => return self.database.failed("claim partitions", error),
+        };
+        self.database.served();
+        for place in round.lose.iter().filter(|place| !pumps.has(place)) {
+            if let Err(error) = claims.release(place).await {
+                self.database.failed("give up a claim", error)?;
+            }
+        }
+        if *held != round.held {
+            info!("holding {} of {} partitions", round.held.len(), view.places.len());
+        }
+        *held = round.held;
+        Ok(())
+    }
+
+    /// The work on one partition, until `stop`; `None` where the view does not know it.
     fn pump(
         &self,
         cluster: &Cluster,
-        place: Place,
-        feed: Feed,
+        view: &View,
+        place: &Place,
         stop: CancellationToken,
-    ) -> impl Future<Output = Result<(), SinkError>> + use<> {
-        let (stats, gone) = (Arc::clone(&self.stats), place.clone());
-        let pump = Pump {
-            log: KafkaLog::new(
-                Arc::clone(&cluster.client),
-                cluster.kafka.clone(),
-                place.topic.clone(),
-                place.partition,
-                self.settings.fetch_bytes,
-            ),
-            writer: Writer::new(self.database.clone(), place, feed, Arc::clone(&self.stats)),
-            broker: Arc::clone(&self.broker),
-            stats: Arc::clone(&self.stats),
-            stop,
-        };
-        async move {
-            let ended = pump.run().await;
-            stats.gone(&gone);
-            ended
-        }
+    ) -> Option<impl Future<Output = Result<(), SinkError>> + use<>> {
+        let feed: Feed = *view.places.get(place)?;
+        let log = KafkaLog::new(
+            Arc::clone(&cluster.client),
+            cluster.kafka.clone(),
+            place.topic.clone(),
+            place.partition,
+            self.settings.gap_topic.clone(),
+            self.settings.fetch_bytes,
+        );
+        let writer =
+            Writer::new(self.database.clone(), place.clone(), feed, Arc::clone(&self.stats));
+        let pump = Pump::new(log, writer, Arc::clone(&self.broker), Arc::clone(&self.stats), stop);
+        Some(pump.run())
     }
 
     async fn connect(&self) -> Result<Cluster, String> {
@@ -172,7 +216,6 @@ impl Sink {
         };
         let kafka = tickpanda_kafka::Client::connect(&brokers, config).await;
         let kafka = kafka.map_err(|error| error.to_string())?;
-        let id = kafka.cluster().await.map_err(|error| error.to_string())?.id;
         // rskafka's own backoff grows to minutes and never ends: it is kept short, and the pump's
         // takes over.
         let backoff = BackoffConfig {
@@ -184,7 +227,7 @@ impl Sink {
         let client =
             ClientBuilder::new(brokers).client_id("tickpanda-sink").backoff_config(backoff);
         let client = client.build().await.map_err(|error| error.to_string())?;
-        Ok(Cluster { client: Arc::new(client), kafka, id })
+        Ok(Cluster { client: Arc::new(client), kafka })
     }
 
     /// Repeats work on the broker until it succeeds.
@@ -201,62 +244,5 @@ impl Sink {
             wait(attempt).await;
             attempt = attempt.saturating_add(1);
         }
-    }
-}
-
-/// The pumps of one topic.
-struct Running {
-    /// The topic's [`cluster_key`]: another one is another topic, whatever its name.
-    key: String,
-    /// Partitions that have a pump.
-    partitions: i32,
-    stop: CancellationToken,
-}
-
-impl Running {
-    fn new(key: &str, stop: &CancellationToken) -> Self {
-        Running { key: key.to_owned(), partitions: 0, stop: stop.child_token() }
-    }
-
-    /// Takes note of the topic as it is now, and returns the partitions that want a pump. Where it is
-    /// another topic than before, the pumps of that one are stopped: they would read it from offsets
-    /// that are not its own.
-    fn note(&mut self, key: &str, partitions: i32, stop: &CancellationToken) -> Range<i32> {
-        if self.key != key {
-            self.stop.cancel();
-            *self = Running::new(key, stop);
-        }
-        let first = self.partitions;
-        self.partitions = first.max(partitions);
-        first..self.partitions
-    }
-}
-
-/// A pump's end: its own error, or the panic that took it down.
-fn flatten(ended: Result<Result<(), SinkError>, tokio::task::JoinError>) -> Result<(), SinkError> {
-    match ended {
-        Ok(result) => result,
-        Err(error) if error.is_cancelled() => Ok(()),
-        Err(error) => Err(SinkError::Panic(error.to_string())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_that_was_made_anew_gets_new_pumps_and_the_old_ones_stop() {
-        let all = CancellationToken::new();
-        let mut topic = Running::new("c/1", &all);
-        assert_eq!(topic.note("c/1", 3, &all), 0..3);
-        assert!(topic.note("c/1", 3, &all).is_empty());
-        assert_eq!(topic.note("c/1", 5, &all), 3..5, "partitions that were added");
-        let old = topic.stop.clone();
-        assert!(!old.is_cancelled());
-        assert_eq!(topic.note("c/2", 4, &all), 0..4);
-        assert!(old.is_cancelled() && !topic.stop.is_cancelled());
-        all.cancel();
-        assert!(topic.stop.is_cancelled(), "the whole sink stops");
     }
 }

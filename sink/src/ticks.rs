@@ -84,50 +84,65 @@ pub(crate) async fn insert(conn: &mut PgConnection, rows: &[TickRow<'_>]) -> sql
     Ok(done.rows_affected())
 }
 
-/// Writes the rows by binary COPY; fails as a whole (SQLSTATE 23505) when one is there already.
-pub(crate) async fn copy(conn: &mut PgConnection, rows: &[TickRow<'_>]) -> sqlx::Result<u64> {
-    let data = copy_data(rows)
-        .ok_or_else(|| sqlx::Error::InvalidArgument("a text of 2 GiB in a tick".to_owned()))?;
+/// A batch in the form that COPY sends: made while the batch before is written.
+#[derive(Debug)]
+pub(crate) struct CopyData {
+    bytes: Vec<u8>,
+    pub(crate) rows: usize,
+}
+
+impl CopyData {
+    /// All records as rows, or `None` where one of them is none, or is too long for the format. Source:
+    /// PostgreSQL, "COPY", "Binary Format".
+    pub(crate) fn of(records: &[Record]) -> Option<Self> {
+        let values: usize = records.iter().map(|record| record.bytes().len()).sum();
+        // A row is shorter than the JSON that it was read from, but for the lengths of its fields.
+        let mut bytes = Vec::with_capacity(64 + values);
+        bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
+        bytes.extend_from_slice(&[0; 8]); // no flags, no header extension
+        for record in records {
+            TickRow::read(record).ok()?.append_to(&mut bytes)?;
+        }
+        bytes.extend_from_slice(&(-1i16).to_be_bytes());
+        Some(CopyData { bytes, rows: records.len() })
+    }
+}
+
+impl TickRow<'_> {
+    /// The row as COPY's binary format has it; `None` where a text is too long for that.
+    fn append_to(&self, out: &mut Vec<u8>) -> Option<()> {
+        const COLUMNS: i16 = 13;
+        let tick = &self.tick;
+        out.extend_from_slice(&COLUMNS.to_be_bytes());
+        field(out, Some(&self.time.to_be_bytes()))?;
+        field(out, Some(tick.symbol.as_bytes()))?;
+        field(out, Some(&self.price.to_be_bytes()))?;
+        field(out, self.volume.map(f64::to_be_bytes).as_ref().map(|b| &b[..]))?;
+        field(out, Some(tick.kind.as_str().as_bytes()))?;
+        field(out, Some(tick.market.as_bytes()))?;
+        field(out, Some(tick.base.as_bytes()))?;
+        field(out, Some(tick.quote.as_bytes()))?;
+        field(out, tick.side.map(|side| side.as_str().as_bytes()))?;
+        field(out, tick.trade_id.as_deref().map(str::as_bytes))?;
+        field(out, tick.ccseq.map(i64::to_be_bytes).as_ref().map(|b| &b[..]))?;
+        field(out, Some(&tick.id.0.to_be_bytes()))?;
+        field(out, Some(&self.received_at.to_be_bytes()))
+    }
+}
+
+/// Writes a batch by binary COPY; fails as a whole (SQLSTATE 23505) when a row is there already.
+pub(crate) async fn copy(conn: &mut PgConnection, batch: &CopyData) -> sqlx::Result<u64> {
     let mut copy = conn
         .copy_in_raw(
             "COPY ticks (time, symbol, price, volume, kind, market, base, quote, side, trade_id, \
              ccseq, id, received_at) FROM STDIN (FORMAT binary)",
         )
         .await?;
-    let sent = copy.send(data).await.map(|_| ());
+    let sent = copy.send(&batch.bytes[..]).await.map(|_| ());
     // Always finish: in sqlx 0.9.0, abort() or a drop after a refusal leaves the connection one
     // reply behind. Where sending failed, the connection is broken and the caller closes it.
     let finished = copy.finish().await;
     sent.and(finished)
-}
-
-/// The rows in the format that `COPY … (FORMAT binary)` reads, or `None` where a text is too long
-/// for it. Source: PostgreSQL, "COPY", "Binary Format".
-fn copy_data(rows: &[TickRow<'_>]) -> Option<Vec<u8>> {
-    const COLUMNS: i16 = 13;
-    const TYPICAL_ROW: usize = 200;
-    let mut out = Vec::with_capacity(64 + rows.len() * TYPICAL_ROW);
-    out.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
-    out.extend_from_slice(&[0; 8]); // no flags, no header extension
-    for row in rows {
-        let tick = &row.tick;
-        out.extend_from_slice(&COLUMNS.to_be_bytes());
-        field(&mut out, Some(&row.time.to_be_bytes()))?;
-        field(&mut out, Some(tick.symbol.as_bytes()))?;
-        field(&mut out, Some(&row.price.to_be_bytes()))?;
-        field(&mut out, row.volume.map(f64::to_be_bytes).as_ref().map(|b| &b[..]))?;
-        field(&mut out, Some(tick.kind.as_str().as_bytes()))?;
-        field(&mut out, Some(tick.market.as_bytes()))?;
-        field(&mut out, Some(tick.base.as_bytes()))?;
-        field(&mut out, Some(tick.quote.as_bytes()))?;
-        field(&mut out, tick.side.map(|side| side.as_str().as_bytes()))?;
-        field(&mut out, tick.trade_id.as_deref().map(str::as_bytes))?;
-        field(&mut out, tick.ccseq.map(i64::to_be_bytes).as_ref().map(|b| &b[..]))?;
-        field(&mut out, Some(&tick.id.0.to_be_bytes()))?;
-        field(&mut out, Some(&row.received_at.to_be_bytes()))?;
-    }
-    out.extend_from_slice(&(-1i16).to_be_bytes());
-    Some(out)
 }
 
 /// One field: its length and its bytes, or −1 for NULL.

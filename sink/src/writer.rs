@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgConnection, Postgres};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use tickpanda_model::gap::GapEvent;
 use tracing::warn;
 
-use crate::database::Database;
+use crate::database::{Database, Failure, Patience};
 use crate::dead_letters::{self, DeadLetter};
 use crate::decode::{Feed, Rows, Unfit, decode};
-use crate::error::{Class, SinkError, class, is_duplicate_key};
+use crate::error::{Class, SinkError, class};
 use crate::fetch::Fetched;
 use crate::gaps::{self, GapRow};
-use crate::offsets::{self, Counts, Place};
+use crate::offsets::{self, Counts, Last, Place, Standing};
 use crate::record::Record;
 use crate::stats::Stats;
-use crate::ticks::{self, CopyPolicy};
+use crate::ticks::{self, CopyData, CopyPolicy};
 
-/// COPY is worth its extra round trips from about here on (measured with `src/tests/speed.rs`).
+/// COPY is worth its extra round trips from about here on (`cargo xtask bench sink` measures it).
 const COPY_MIN_ROWS: usize = 200;
 /// Over TCP each COPY stalls for a delayed acknowledgement (sqlx 0.9.0 has no TCP_NODELAY).
 const COPY_MIN_ROWS_TCP: usize = 2000;
@@ -31,13 +32,11 @@ pub(crate) enum Outcome {
     Fenced,
 }
 
-/// How the rows of a batch are written.
+/// How the rows of a batch are inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Binary COPY: fast, and refused as a whole when one row is there already.
-    Copy,
     /// All at once, tolerating rows that are there already.
-    Insert,
+    Together,
     /// By halves, until the rows that the database refuses stand alone.
     Isolate,
 }
@@ -47,7 +46,7 @@ pub(crate) struct Writer {
     database: Database,
     place: Place,
     feed: Feed,
-    copy: CopyPolicy,
+    policy: CopyPolicy,
     stats: Arc<Stats>,
 }
 
@@ -55,7 +54,7 @@ impl Writer {
     /// A writer for one partition of a topic that holds `feed`.
     pub(crate) fn new(database: Database, place: Place, feed: Feed, stats: Arc<Stats>) -> Self {
         let min_rows = if database.tcp { COPY_MIN_ROWS_TCP } else { COPY_MIN_ROWS };
-        Writer { database, place, feed, copy: CopyPolicy::new(min_rows), stats }
+        Writer { database, place, feed, policy: CopyPolicy::new(min_rows), stats }
     }
 
     /// The partition that this writes.
@@ -63,29 +62,37 @@ impl Writer {
         &self.place
     }
 
+    /// What the partition holds.
+    pub(crate) fn feed(&self) -> Feed {
+        self.feed
+    }
+
     /// Where to read on; a partition that the table does not know starts at `earliest`.
     ///
     /// # Errors
     /// [`SinkError::Database`] where waiting does not help.
-    pub(crate) async fn open(&self, earliest: i64) -> Result<i64, SinkError> {
-        let mut attempt = 0;
+    pub(crate) async fn open(&self, earliest: i64) -> Result<Standing, SinkError> {
+        let mut patience = self.database.patience("read sink_offsets");
         loop {
-            let opened = async {
+            let tried = async {
                 let lease = self.database.lease().await?;
                 lease.run(async |conn| offsets::open(conn, &self.place, earliest).await).await
             };
-            match opened.await {
-                Ok(offset) => {
-                    self.database.served();
-                    return Ok(offset);
-                }
-                Err(error) => self.database.pause("read sink_offsets", error, attempt).await?,
+            if let Some(standing) = patience.judge(tried.await).await? {
+                return Ok(standing);
             }
-            attempt = attempt.saturating_add(1);
         }
     }
 
-    /// Writes a batch whose first record is expected at `expected`, as long as it takes.
+    /// What COPY would send of a batch, where it may come to COPY. It takes time, so it is made while the
+    /// batch before is written.
+    pub(crate) fn prepare(feed: Feed, batch: &Fetched) -> Option<CopyData> {
+        let worth = feed == Feed::Ticks && batch.records.len() >= COPY_MIN_ROWS;
+        (worth && batch.lost.is_empty()).then(|| CopyData::of(&batch.records)).flatten()
+    }
+
+    /// Writes a batch whose first record is expected at `expected`, as long as it takes; `copy` is what
+    /// [`Writer::prepare`] made of it.
     ///
     /// # Errors
     /// [`SinkError::Database`] where waiting does not help.
@@ -93,57 +100,98 @@ impl Writer {
         &mut self,
         expected: i64,
         batch: &Fetched,
+        copy: Option<&CopyData>,
     ) -> Result<Outcome, SinkError> {
-        let Place { topic, partition, .. } = self.place.clone();
-        let (rows, mut unfit) = decode(self.feed, &topic, partition, &batch.records);
+        let copy = copy.filter(|copy| self.policy.try_copy(copy.rows));
+        let copied = match copy {
+            Some(copy) => self.copied(expected, batch, copy).await?,
+            None => None,
+        };
+        let outcome = match copied {
+            Some(outcome) => outcome,
+            None => self.inserted(expected, batch).await?,
+        };
+        self.stats.wrote(self.feed, outcome);
+        Ok(outcome)
+    }
+
+    /// Patience for one batch.
+    fn patience(&self, expected: i64) -> Patience<'_> {
+        let Place { topic, partition, .. } = &self.place;
+        self.database.patience(format_args!("write {topic}/{partition} from offset {expected}"))
+    }
+
+    /// By COPY, or `None` where the database refuses a row of it, most likely because it is there.
+    async fn copied(
+        &mut self,
+        expected: i64,
+        batch: &Fetched,
+        copy: &CopyData,
+    ) -> Result<Option<Outcome>, SinkError> {
+        let mut patience = self.patience(expected);
+        let written = loop {
+            let tried = async {
+                let lease = self.database.lease().await?;
+                lease.run(async |conn| self.copy(conn, expected, batch, copy).await).await
+            };
+            match patience.judge(tried.await).await {
+                Ok(Some(outcome)) => break Ok(Some(outcome)),
+                Ok(None) => {}
+                Err(Failure::Refused { .. }) => break Ok(None),
+                Err(Failure::Ended(error)) => break Err(error),
+            }
+        };
+        match written {
+            Ok(Some(_)) => self.policy.passed(),
+            Ok(None) => self.policy.conflict(),
+            Err(_) => {}
+        }
+        written
+    }
+
+    /// By INSERT, which leaves out what is there already.
+    async fn inserted(&self, expected: i64, batch: &Fetched) -> Result<Outcome, SinkError> {
+        let Place { topic, partition, .. } = &self.place;
+        let (rows, mut unfit) = decode(self.feed, topic, *partition, &batch.records);
         for (record, detail) in &batch.lost {
             let why = Unfit::unreadable(detail.clone());
-            unfit.push(DeadLetter::of_sink(&topic, partition, record, why));
+            unfit.push(DeadLetter::of_sink(topic, *partition, record, why));
         }
-        let copy = matches!(rows, Rows::Ticks(_)) && self.copy.try_copy(rows.len());
-        let mut way = if copy { Way::Copy } else { Way::Insert };
-        let mut attempt = 0;
+        let mut way = Way::Together;
+        let mut patience = self.patience(expected);
         loop {
-            match self.attempt(expected, batch, &rows, &unfit, way).await {
-                Ok(outcome) => {
-                    self.database.served();
-                    if way == Way::Copy {
-                        self.copy.passed();
-                    }
-                    self.stats.wrote(self.feed, outcome);
-                    return Ok(outcome);
-                }
-                Err(error) if way == Way::Copy && is_duplicate_key(&error) => {
-                    self.copy.conflict();
-                    way = Way::Insert;
-                }
-                Err(error) if way != Way::Isolate && class(&error) == Class::Data => {
-                    way = Way::Isolate;
-                }
-                Err(error) => {
-                    let doing = format!("write {topic}/{partition} from offset {expected}");
-                    self.database.pause(&doing, error, attempt).await?;
-                    attempt = attempt.saturating_add(1);
-                }
+            let tried = async {
+                let lease = self.database.lease().await?;
+                let insert = async |conn: &mut PoolConnection<Postgres>| {
+                    self.insert(conn, expected, batch, &rows, &unfit, way).await
+                };
+                lease.run(insert).await
+            };
+            match patience.judge(tried.await).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => {}
+                Err(Failure::Refused { .. }) if way == Way::Together => way = Way::Isolate,
+                Err(failure) => return Err(failure.into()),
             }
         }
     }
 
-    async fn attempt(
+    async fn copy(
         &self,
+        conn: &mut PgConnection,
         expected: i64,
         batch: &Fetched,
-        rows: &Rows<'_>,
-        unfit: &[DeadLetter<'_>],
-        way: Way,
+        copy: &CopyData,
     ) -> sqlx::Result<Outcome> {
-        let lease = self.database.lease().await?;
-        lease.run(async |conn| self.transact(conn, expected, batch, rows, unfit, way).await).await
+        let mut transaction = conn.begin().await?;
+        let rows = ticks::copy(&mut transaction, copy).await?;
+        let counts = Counts { records: rows, rows, ..Counts::default() };
+        self.commit(transaction, expected, batch, counts).await
     }
 
-    async fn transact(
+    async fn insert(
         &self,
-        conn: &mut PoolConnection<Postgres>,
+        conn: &mut PgConnection,
         expected: i64,
         batch: &Fetched,
         rows: &Rows<'_>,
@@ -153,10 +201,9 @@ impl Writer {
         let Place { topic, partition, .. } = &self.place;
         let mut transaction = conn.begin().await?;
         let mut guilty = Vec::new();
-        let changed = match (way, rows) {
-            (Way::Copy, Rows::Ticks(rows)) => ticks::copy(&mut transaction, rows).await?,
-            (Way::Isolate, rows) => isolate(&mut transaction, rows, &mut guilty).await?,
-            (Way::Insert | Way::Copy, rows) => rows.insert(&mut transaction, 0..rows.len()).await?,
+        let changed = match way {
+            Way::Isolate => isolate(&mut transaction, rows, &mut guilty).await?,
+            Way::Together => rows.insert(&mut transaction, 0..rows.len()).await?,
         };
         let guilty: Vec<_> = guilty
             .into_iter()
@@ -172,17 +219,26 @@ impl Writer {
         let refused = (unfit.len() + guilty.len()) as u64;
         let counts =
             Counts { records, rows: changed, duplicates: records - refused - changed, refused };
+        let outcome = self.commit(transaction, expected, batch, counts).await?;
+        if outcome != Outcome::Fenced && !guilty.is_empty() {
+            let rows = guilty.len();
+            warn!(topic, partition, rows, "rows that the database refuses are in dead_letters");
+        }
+        Ok(outcome)
+    }
+
+    /// Ends a batch's transaction: with the offset moved, or not at all.
+    async fn commit(
+        &self,
+        mut transaction: Transaction<'_, Postgres>,
+        expected: i64,
+        batch: &Fetched,
+        counts: Counts,
+    ) -> sqlx::Result<Outcome> {
         let next = batch.next_offset;
-        if offsets::advance(&mut transaction, &self.place, expected, next, counts).await? {
+        let last = Last::of(&batch.records, next);
+        if offsets::advance(&mut transaction, &self.place, expected, next, last, counts).await? {
             transaction.commit().await?;
-            if !guilty.is_empty() {
-                warn!(
-                    topic,
-                    partition,
-                    rows = guilty.len(),
-                    "rows that the database refuses are in dead_letters"
-                );
-            }
             Ok(Outcome::Committed(counts))
         } else {
             transaction.rollback().await?;
@@ -199,41 +255,28 @@ impl Writer {
         &self,
         expected: i64,
         to: i64,
-        hole: Option<tickpanda_model::gap::GapEvent>,
+        hole: Option<GapEvent>,
     ) -> Result<Outcome, SinkError> {
         let record = Record::default();
         let hole: Vec<_> =
             hole.and_then(|hole| GapRow::new(&record, hole).ok()).into_iter().collect();
-        let mut attempt = 0;
+        let nothing = Fetched { next_offset: to, ..Fetched::default() };
+        let mut patience = self.database.patience("move sink_offsets");
         loop {
-            let moved = async {
+            let tried = async {
                 let lease = self.database.lease().await?;
-                lease
-                    .run(async |conn| {
-                        let mut transaction = conn.begin().await?;
-                        if !hole.is_empty() {
-                            gaps::upsert(&mut transaction, &hole).await?;
-                        }
-                        let none = Counts::default();
-                        if offsets::advance(&mut transaction, &self.place, expected, to, none)
-                            .await?
-                        {
-                            transaction.commit().await?;
-                            return Ok(Outcome::Committed(none));
-                        }
-                        transaction.rollback().await?;
-                        Ok(Outcome::Fenced)
-                    })
-                    .await
+                let jump = async |conn: &mut PoolConnection<Postgres>| {
+                    let mut transaction = conn.begin().await?;
+                    if !hole.is_empty() {
+                        gaps::upsert(&mut transaction, &hole).await?;
+                    }
+                    self.commit(transaction, expected, &nothing, Counts::default()).await
+                };
+                lease.run(jump).await
             };
-            match moved.await {
-                Ok(outcome) => {
-                    self.database.served();
-                    return Ok(outcome);
-                }
-                Err(error) => self.database.pause("move sink_offsets", error, attempt).await?,
+            if let Some(outcome) = patience.judge(tried.await).await? {
+                return Ok(outcome);
             }
-            attempt = attempt.saturating_add(1);
         }
     }
 }

@@ -57,6 +57,18 @@ impl Bench {
     }
 }
 
+impl Writer {
+    /// As the pump does it.
+    pub(super) async fn put(
+        &mut self,
+        expected: i64,
+        batch: &Fetched,
+    ) -> Result<Outcome, crate::SinkError> {
+        let copy = Writer::prepare(self.feed(), batch);
+        self.write(expected, batch, copy.as_ref()).await
+    }
+}
+
 pub(super) fn record(offset: i64, value: impl Into<Vec<u8>>) -> Record {
     Record {
         offset,

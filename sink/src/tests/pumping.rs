@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tickpanda_model::gap::GapEvent;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -17,6 +18,8 @@ struct Memory {
     records: Vec<Record>,
     start: i64,
     failures: u32,
+    /// What was told of holes.
+    holes: Vec<GapEvent>,
     /// From this offset on the broker does not answer.
     away_from: Option<i64>,
 }
@@ -58,18 +61,23 @@ impl Log for MemoryLog {
         let memory = self.0.lock().unwrap();
         Ok(memory.start..memory.end())
     }
+
+    async fn announce(&mut self, hole: &GapEvent) -> Result<(), FetchError> {
+        self.0.lock().unwrap().holes.push(hole.clone());
+        Ok(())
+    }
 }
 
 /// Runs a pump until the partition's offset is `until`, then stops it.
 async fn pump(bench: &Bench, memory: &Arc<Mutex<Memory>>, until: i64) {
     let stop = CancellationToken::new();
-    let pump = Pump {
-        log: MemoryLog(Arc::clone(memory)),
-        writer: bench.writer(Feed::Ticks),
-        broker: Arc::new(Outage::new("the broker".to_owned())),
-        stats: Arc::new(Stats::default()),
-        stop: stop.clone(),
-    };
+    let pump = Pump::new(
+        MemoryLog(Arc::clone(memory)),
+        bench.writer(Feed::Ticks),
+        Arc::new(Outage::new("the broker".to_owned())),
+        Arc::new(Stats::default()),
+        stop.clone(),
+    );
     let running = tokio::spawn(pump.run());
     let reached = async {
         let next = "SELECT coalesce(max(next_offset), 0) FROM sink_offsets";
@@ -101,7 +109,7 @@ async fn a_hole_that_retention_made_is_jumped_and_leaves_a_row_in_gaps() {
     let records = (0..1000).map(|n| tick(n, n)).collect::<Vec<_>>();
     let memory = Arc::new(Mutex::new(Memory { records, ..Memory::default() }));
     let writer = bench.writer(Feed::Ticks);
-    assert_eq!(writer.open(100).await.unwrap(), 100); // an earlier run got so far
+    assert_eq!(writer.open(100).await.unwrap().next_offset, 100); // an earlier run got so far
     memory.lock().unwrap().start = 400;
     pump(&bench, &memory, 1000).await;
     assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 600);
@@ -116,13 +124,13 @@ async fn a_schema_that_is_not_ours_ends_the_pump_also_while_the_broker_is_away()
     sqlx::query("ALTER TABLE ticks RENAME TO other").execute(&bench.pool).await.unwrap();
     let records = (0..10).map(|n| tick(n, n)).collect();
     let memory = Memory { records, away_from: Some(10), ..Memory::default() };
-    let pump = Pump {
-        log: MemoryLog(Arc::new(Mutex::new(memory))),
-        writer: bench.writer(Feed::Ticks),
-        broker: Arc::new(Outage::new("the broker".to_owned())),
-        stats: Arc::new(Stats::default()),
-        stop: CancellationToken::new(),
-    };
+    let pump = Pump::new(
+        MemoryLog(Arc::new(Mutex::new(memory))),
+        bench.writer(Feed::Ticks),
+        Arc::new(Outage::new("the broker".to_owned())),
+        Arc::new(Stats::default()),
+        CancellationToken::new(),
+    );
     let ended = tokio::time::timeout(Duration::from_secs(30), pump.run()).await;
     assert!(!ended.expect("it ends").unwrap_err().is_transient());
 }
@@ -130,17 +138,17 @@ async fn a_schema_that_is_not_ours_ends_the_pump_also_while_the_broker_is_away()
 #[tokio::test]
 async fn a_topic_that_was_emptied_is_read_from_its_beginning() {
     let bench = bench().await;
-    assert_eq!(bench.writer(Feed::Ticks).open(5000).await.unwrap(), 5000);
+    assert_eq!(bench.writer(Feed::Ticks).open(5000).await.unwrap().next_offset, 5000);
     let memory = Arc::new(Mutex::new(Memory::default()));
     memory.lock().unwrap().records = (0..10).map(|n| tick(n, n)).collect();
     let stop = CancellationToken::new();
-    let pump = Pump {
-        log: MemoryLog(Arc::clone(&memory)),
-        writer: bench.writer(Feed::Ticks),
-        broker: Arc::new(Outage::new("the broker".to_owned())),
-        stats: Arc::new(Stats::default()),
-        stop: stop.clone(),
-    };
+    let pump = Pump::new(
+        MemoryLog(Arc::clone(&memory)),
+        bench.writer(Feed::Ticks),
+        Arc::new(Outage::new("the broker".to_owned())),
+        Arc::new(Stats::default()),
+        stop.clone(),
+    );
     let running = tokio::spawn(pump.run());
     let reached = async {
         while bench.count("SELECT count(*) FROM ticks").await < 10 {

@@ -13,7 +13,7 @@ async fn what_does_not_parse_is_kept_with_its_bytes_and_the_rest_is_written() {
     let infinite = String::from_utf8(tick(3, 3).value.unwrap()).unwrap();
     records.push(record(3, infinite.replace(":0.5,", ":1e999,")));
     records.push(Record { value: None, ..tick(4, 4) });
-    assert_eq!(writer.write(0, &batch(records)).await.unwrap(), counts(2, 0, 3));
+    assert_eq!(writer.put(0, &batch(records)).await.unwrap(), counts(2, 0, 3));
     assert_eq!(bench.offset().await, (5, 0, 3));
     let row = sqlx::query(
         "SELECT stage, reason, topic, partition, value, key FROM dead_letters WHERE \"offset\" = 1",
@@ -33,7 +33,7 @@ async fn a_nul_in_a_text_is_foreseen() {
     let records: Vec<_> = (0..300)
         .map(|n| tick_of(n, n, if n == 150 { r"BTC\u0000USD" } else { "BTCUSD" }))
         .collect();
-    assert_eq!(writer.write(0, &batch(records)).await.unwrap(), counts(299, 0, 1));
+    assert_eq!(writer.put(0, &batch(records)).await.unwrap(), counts(299, 0, 1));
     let reason = "SELECT count(*) FROM dead_letters WHERE reason = 'refused' AND \"offset\" = 150";
     assert_eq!(bench.count(reason).await, 1);
 }
@@ -56,7 +56,7 @@ async fn rows_that_the_database_refuses_are_found_by_halving() {
         .map(|n| tick_of(n, n / 2, if bad.contains(&n) { &long } else { "BTCUSD" }))
         .collect();
     // Every event is there twice.
-    assert_eq!(writer.write(0, &batch(records)).await.unwrap(), counts(150, 146, 4));
+    assert_eq!(writer.put(0, &batch(records)).await.unwrap(), counts(150, 146, 4));
     assert_eq!(bench.offset().await, (300, 146, 4));
     let refused = "SELECT count(*) FROM dead_letters WHERE reason = 'refused' AND stage = 'sink'";
     assert_eq!(bench.count(refused).await, 4);
@@ -89,9 +89,9 @@ async fn dead_letters_of_the_transform_collapse_when_they_come_again() {
         letter(2, "1700000000002"),
         nameless,
     ];
-    assert_eq!(writer.write(0, &batch(records)).await.unwrap(), counts(2, 1, 1));
+    assert_eq!(writer.put(0, &batch(records)).await.unwrap(), counts(2, 1, 1));
     let again = batch(vec![letter(4, "1700000000002")]);
-    assert_eq!(writer.write(4, &again).await.unwrap(), counts(0, 1, 0));
+    assert_eq!(writer.put(4, &again).await.unwrap(), counts(0, 1, 0));
     let row = sqlx::query(
         "SELECT stage, detail, value, headers->>'received_at', headers->'odd'->>'hex',
                 extract(epoch FROM received_at)::text FROM dead_letters WHERE \"offset\" = 0",
@@ -119,7 +119,7 @@ async fn what_no_client_can_read_is_stepped_past_and_counted() {
     for offset in 0..2 {
         let lost =
             Fetched { lost: vec![lost(offset)], next_offset: offset + 1, ..Fetched::default() };
-        assert_eq!(writer.write(offset, &lost).await.unwrap(), counts(0, 0, 1));
+        assert_eq!(writer.put(offset, &lost).await.unwrap(), counts(0, 0, 1));
     }
     assert_eq!(bench.offset().await, (2, 0, 2));
     assert_eq!(bench.count("SELECT count(*) FROM dead_letters").await, 2);
@@ -139,9 +139,9 @@ async fn a_gap_has_one_row_in_its_last_state() {
         )
     };
     let records = vec![gap(0, 1, "open"), gap(1, 2, "open"), gap(2, 1, "unrepairable")];
-    assert_eq!(writer.write(0, &batch(records)).await.unwrap(), counts(2, 1, 0));
+    assert_eq!(writer.put(0, &batch(records)).await.unwrap(), counts(2, 1, 0));
     let later = batch(vec![gap(3, 2, "repaired"), gap(4, 1, "unrepairable")]);
-    assert_eq!(writer.write(3, &later).await.unwrap(), counts(1, 1, 0));
+    assert_eq!(writer.put(3, &later).await.unwrap(), counts(1, 1, 0));
     assert_eq!(bench.count("SELECT count(*) FROM gaps WHERE state = 'open'").await, 0);
 }
 
@@ -151,7 +151,7 @@ async fn a_schema_that_is_not_ours_stops_the_sink_by_name() {
     let mut writer = bench.writer(Feed::Ticks);
     writer.open(0).await.unwrap();
     sqlx::query("ALTER TABLE ticks RENAME TO other").execute(&bench.pool).await.unwrap();
-    let error = writer.write(0, &batch(vec![tick(0, 0)])).await.unwrap_err();
+    let error = writer.put(0, &batch(vec![tick(0, 0)])).await.unwrap_err();
     assert!(!error.is_transient());
     let text = error.to_string();
     assert!(text.contains("t/0 from offset 0") && text.contains("42P01"), "{text}");

@@ -28,7 +28,7 @@ async fn both_ways_of_writing_ticks_write_all_of_them() {
                 .collect();
             let (start, cpu) = (Instant::now(), own_cpu());
             for (n, batch) in (0..).zip(&batches) {
-                writer.write(n * size, batch).await.unwrap();
+                writer.put(n * size, batch).await.unwrap();
             }
             let seconds = start.elapsed().as_secs_f64();
             let cpu = own_cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / rows as f64;

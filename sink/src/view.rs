@@ -1,0 +1,108 @@
+//! What the broker has for this sink: which of its topics exist, under which ids, in how many
+//! partitions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::warn;
+
+use crate::decode::Feed;
+use crate::offsets::{Place, cluster_key};
+use crate::settings::Settings;
+
+/// The topics that a sink reads, and what each holds.
+pub(crate) fn topics(settings: &Settings) -> [(&str, Feed); 4] {
+    [
+        (&settings.tick_topic, Feed::Ticks),
+        (&settings.ohlcv_topic, Feed::Candles),
+        (&settings.dead_letter_topic, Feed::DeadLetters),
+        (&settings.gap_topic, Feed::Gaps),
+    ]
+}
+
+/// One look at the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The cluster's id and the topics' names: the sinks that share the work have the same.
+    pub(crate) group: String,
+    /// Every partition, and what it holds.
+    pub(crate) places: BTreeMap<Place, Feed>,
+    /// Topics that do not exist.
+    pub(crate) missing: BTreeSet<String>,
+}
+
+impl View {
+    /// Asks the broker.
+    ///
+    /// # Errors
+    /// In words, why it does not answer.
+    pub(crate) async fn look(
+        kafka: &tickpanda_kafka::Client,
+        settings: &Settings,
+    ) -> Result<Self, String> {
+        // Each time: behind the same address there may be another cluster now.
+        let id = kafka.cluster().await.map_err(|error| error.to_string())?.id;
+        let mut view =
+            View { group: id.clone().unwrap_or_else(|| "?".to_owned()), ..View::default() };
+        for (topic, feed) in topics(settings) {
+            view.group.push('\0');
+            view.group.push_str(topic);
+            let found = kafka.topic(topic).await.map_err(|error| error.to_string())?;
+            match found {
+                None => _ = view.missing.insert(topic.to_owned()),
+                Some(found) => {
+                    let cluster = cluster_key(id.as_deref(), found.id);
+                    view.places.extend((0..found.partitions).map(|partition| {
+                        let (cluster, topic) = (cluster.clone(), topic.to_owned());
+                        (Place { cluster, topic, partition }, feed)
+                    }));
+                }
+            }
+        }
+        Ok(view)
+    }
+
+    /// Says what has changed since `before`, in so far as somebody should know.
+    pub(crate) fn tell_from(&self, before: &View) {
+        for topic in self.missing.difference(&before.missing) {
+            warn!(topic, "the topic does not exist: reading it as soon as it does");
+        }
+        for topic in self.made_anew(before) {
+            warn!(topic, "the topic was made anew: reading it from its beginning");
+        }
+    }
+
+    /// Topics that were there before under another id.
+    fn made_anew<'a>(&'a self, before: &'a View) -> BTreeSet<&'a str> {
+        let ids = |view: &'a View| {
+            view.places.keys().map(|place| (&*place.topic, &*place.cluster)).collect()
+        };
+        let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (ids(before), ids(self));
+        new.iter()
+            .filter(|(topic, id)| old.get(*topic).is_some_and(|old| old != *id))
+            .map(|(topic, _)| *topic)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(topics: &[(&str, &str, i32)]) -> View {
+        let places = topics.iter().flat_map(|(topic, cluster, partitions)| {
+            (0..*partitions).map(|partition| {
+                let (cluster, topic) = ((*cluster).to_owned(), (*topic).to_owned());
+                (Place { cluster, topic, partition }, Feed::Ticks)
+            })
+        });
+        View { places: places.collect(), ..View::default() }
+    }
+
+    #[test]
+    fn a_topic_with_another_id_is_another_topic_and_more_partitions_are_not() {
+        let before = view(&[("a", "c/1", 3), ("b", "c/2", 3)]);
+        let after = view(&[("a", "c/1", 5), ("b", "c/9", 3), ("new", "c/3", 1)]);
+        assert_eq!(after.made_anew(&before), BTreeSet::from(["b"]));
+        assert!(before.made_anew(&View::default()).is_empty(), "the first look tells nothing");
+    }
+}
