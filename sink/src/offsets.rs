@@ -75,14 +75,16 @@ pub struct Counts {
 pub(crate) struct Standing {
     /// The offset of the record to write next.
     pub(crate) next_offset: i64,
-    /// The record before it, where that is known.
-    pub(crate) last: Option<Last>,
+    /// [`fingerprint`] of the record before it, where that is known.
+    pub(crate) last_record: Option<u128>,
+    /// The timestamp of the last record of which it is known.
+    pub(crate) last_time: Option<Micros>,
     /// Whether it was unknown until now, although the table knows a partition of this name: of another
     /// cluster, or of the topic before it was made anew.
     pub(crate) stranger: bool,
 }
 
-/// The last record of what is written.
+/// The last record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Last {
     /// See [`fingerprint`].
@@ -143,11 +145,13 @@ pub(crate) async fn open(
     .fetch_one(conn)
     .await?;
     let time: Option<i64> = row.try_get(2)?;
-    let last = row.try_get::<Option<Uuid>, _>(1)?.map(|fingerprint| Last {
-        fingerprint: fingerprint.as_u128(),
-        time: time.and_then(Micros::new),
-    });
-    Ok(Standing { next_offset: row.try_get(0)?, last, stranger: row.try_get(3)? })
+    let last_record: Option<Uuid> = row.try_get(1)?;
+    Ok(Standing {
+        next_offset: row.try_get(0)?,
+        last_record: last_record.map(|fingerprint| fingerprint.as_u128()),
+        last_time: time.and_then(Micros::new),
+        stranger: row.try_get(3)?,
+    })
 }
 
 /// Moves the offset from `expected` to `next` and adds to the counters, or returns `false` where it

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::{FetchError, Fetched, Log};
-use crate::micros::now_millis;
+use crate::micros::{Micros, now_millis};
 use crate::offsets::{self, Last, Standing};
 use crate::outage::{Outage, wait};
 use crate::stats::Stats;
@@ -34,8 +34,8 @@ pub(crate) struct Pump<L> {
     log: L,
     writer: Writer,
     feed: Feed,
-    /// The last record that is written, where it is known.
-    last: Option<Last>,
+    /// The timestamp of the last record that is written, where it is known.
+    last_time: Option<Micros>,
     broker: Arc<Outage>,
     stats: Arc<Stats>,
     stop: CancellationToken,
@@ -61,8 +61,8 @@ struct Pending {
 }
 
 impl Pending {
-    fn last(&self) -> Option<Last> {
-        Last::of(&self.fetched.records, self.fetched.next_offset)
+    fn last_time(&self) -> Option<Micros> {
+        Last::of(&self.fetched.records, self.fetched.next_offset)?.time
     }
 }
 
@@ -76,7 +76,7 @@ impl<L: Log> Pump<L> {
         stop: CancellationToken,
     ) -> Self {
         let feed = writer.feed();
-        Pump { log, writer, feed, last: None, broker, stats, stop }
+        Pump { log, writer, feed, last_time: None, broker, stats, stop }
     }
 }
 
@@ -89,7 +89,7 @@ impl<L: Log> Pump<L> {
             return Ok(());
         };
         let standing = self.writer.open(range.start).await?;
-        self.last = standing.last;
+        self.last_time = standing.last_time;
         let started = stop.run_until_cancelled(self.recognize(standing, range.clone())).await;
         let Some(mut position) = started.transpose()? else { return Ok(()) };
         let mut pending: Option<Pending> = None;
@@ -127,7 +127,7 @@ impl<L: Log> Pump<L> {
                         "another writer moved this partition's offset: going on from where it is"
                     );
                     let standing = self.writer.open(range.start).await?;
-                    (position, self.last) = (standing.next_offset, standing.last);
+                    (position, self.last_time) = (standing.next_offset, standing.last_time);
                     pending = None;
                     if fetched.is_none() {
                         return Ok(());
@@ -137,7 +137,7 @@ impl<L: Log> Pump<L> {
                 Some(Outcome::Committed(_)) | None => position = from,
             }
             if let Some(written) = pending.take() {
-                self.last = written.last().or(self.last);
+                self.last_time = written.last_time().or(self.last_time);
             }
             pending = match fetched {
                 None => return Ok(()),
@@ -169,7 +169,8 @@ impl<L: Log> Pump<L> {
                  reading it from its beginning"
             );
         }
-        let (Some(last), Some(before)) = (standing.last, standing.next_offset.checked_sub(1))
+        let (Some(last), Some(before)) =
+            (standing.last_record, standing.next_offset.checked_sub(1))
         else {
             return Ok(standing.next_offset);
         };
@@ -182,7 +183,7 @@ impl<L: Log> Pump<L> {
             }
             Next::Outside(_) => None,
         };
-        if found.is_none_or(|record| offsets::fingerprint(&record) == last.fingerprint) {
+        if found.is_none_or(|record| offsets::fingerprint(&record) == last) {
             return Ok(standing.next_offset);
         }
         warn!(
@@ -226,7 +227,7 @@ impl<L: Log> Pump<L> {
             base: None,
             quote: None,
             // What names the hole must be the same when a crash makes us tell of it twice.
-            gap_from: match self.last.and_then(|last| last.time) {
+            gap_from: match self.last_time {
                 Some(time) => time.millis(),
                 None => now_millis(),
             },
@@ -252,7 +253,7 @@ impl<L: Log> Pump<L> {
             Outcome::Committed(_) => Ok(to),
             Outcome::Fenced => {
                 let standing = self.writer.open(to).await?;
-                self.last = standing.last;
+                self.last_time = standing.last_time;
                 Ok(standing.next_offset)
             }
         }

@@ -3,6 +3,7 @@
 mod exactness;
 mod pumping;
 mod refusals;
+mod sharing;
 mod speed;
 
 use std::collections::BTreeMap;

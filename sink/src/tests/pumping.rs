@@ -116,6 +116,55 @@ async fn a_hole_that_retention_made_is_jumped_and_leaves_a_row_in_gaps() {
     let gap = "SELECT count(*) FROM gaps WHERE kind = 'offsets' AND topic = 't' AND partition = 0
                AND first_offset = 100 AND last_offset = 399 AND missing = 300 AND state = 'unrepairable'";
     assert_eq!(bench.count(gap).await, 1);
+    let told = memory.lock().unwrap().holes.clone();
+    assert_eq!(told.len(), 1, "and on gap-events");
+    assert_eq!((told[0].first_offset, told[0].last_offset), (Some(100), Some(399)));
+    assert_eq!(told[0].gap_to, Some(1_700_000_000_000), "the first record after it");
+}
+
+#[tokio::test]
+async fn a_hole_that_is_told_of_twice_is_one_row() {
+    let bench = bench().await;
+    let memory = Arc::new(Mutex::new(Memory::default()));
+    memory.lock().unwrap().records = (0..100).map(|n| tick(n, n)).collect();
+    pump(&bench, &memory, 100).await;
+    {
+        let mut memory = memory.lock().unwrap();
+        memory.records = (0..1000).map(|n| tick(n, n)).collect();
+        memory.start = 400;
+    }
+    pump(&bench, &memory, 1000).await;
+    // As after a crash between telling and writing: the hole comes to the sink from its topic too.
+    let mut told = memory.lock().unwrap().holes.clone();
+    let again = "UPDATE sink_offsets SET next_offset = 100, last_record = NULL";
+    sqlx::query(again).execute(&bench.pool).await.unwrap();
+    memory.lock().unwrap().start = 500;
+    let last_time = "UPDATE sink_offsets SET last_time = to_timestamp(1700000000)";
+    sqlx::query(last_time).execute(&bench.pool).await.unwrap();
+    pump(&bench, &memory, 1000).await;
+    told.extend(memory.lock().unwrap().holes.drain(1..));
+    assert_eq!(told.len(), 2);
+    let place = Place { cluster: "c".into(), topic: "gap-events".into(), partition: 0 };
+    let mut writer =
+        Writer::new(bench.database.clone(), place, Feed::Gaps, Arc::new(Stats::default()));
+    writer.open(0).await.unwrap();
+    let told = told.iter().zip(0..).map(|(hole, n)| record(n, serde_json::to_vec(hole).unwrap()));
+    writer.put(0, &batch(told.collect())).await.unwrap();
+    let row = "SELECT count(*) FROM gaps WHERE first_offset = 100 AND last_offset = 499";
+    assert_eq!((bench.count(row).await, bench.count("SELECT count(*) FROM gaps").await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_topic_that_was_emptied_and_filled_again_beyond_our_offset_is_read_from_its_beginning() {
+    let bench = bench().await;
+    let memory = Arc::new(Mutex::new(Memory::default()));
+    memory.lock().unwrap().records = (0..100).map(|n| tick(n, n)).collect();
+    pump(&bench, &memory, 100).await;
+    // The same name, no topic id, and by now longer than what was read of the first one.
+    memory.lock().unwrap().records = (0..300).map(|n| tick(n, 5000 + n)).collect();
+    pump(&bench, &memory, 300).await;
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 400, "nothing is skipped");
+    assert_eq!(bench.count("SELECT count(*) FROM gaps").await, 0);
 }
 
 #[tokio::test]
