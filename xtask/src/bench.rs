@@ -30,23 +30,47 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// The sink: a full topic into `ticks`, beside bare COPY of the same rows and single-row inserts.
+    /// `--latency SECONDS` measures instead how long a frame takes through the whole local pipeline.
+    #[command(disable_help_flag = true)]
+    Sink {
+        /// Write the numbers to this file, as one flat object.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Passed on: `--rows N`, `--rounds N`, `--test`, `--latency SECONDS`; `--help` tells of them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 pub(crate) fn run(bench: Bench) -> Result<()> {
-    let What::Transform { json, args } = bench.what;
     let wasm = build::wasm()?;
     let mut cargo = build::cargo()?;
     // The whole workspace, so that its crates are built as the tests have them.
-    cargo.args(["bench", "--workspace", "--bench", "transform", "--"]).args(args);
-    if let Some(json) = json {
-        let json = std::path::absolute(&json)
-            .with_context(|| format!("--json {} is no path", json.display()))?;
-        cargo.env(JSON_VARIABLE, json);
+    cargo.args(["bench", "--workspace"]).env(build::WASM_VARIABLE, wasm);
+    match bench.what {
+        What::Transform { json, args } => {
+            cargo.args(["--bench", "transform", "--"]).args(args);
+            if let Some(json) = json {
+                cargo.env(JSON_VARIABLE, absolute(&json)?);
+            }
+        }
+        What::Sink { json, args } => {
+            build::programs()?;
+            cargo.args(["--bench", "sink", "--"]).args(args);
+            if let Some(json) = json {
+                cargo.arg("--json").arg(absolute(&json)?);
+            }
+        }
     }
-    let status =
-        cargo.env(build::WASM_VARIABLE, wasm).status().context("cannot run cargo bench")?;
+    let status = cargo.status().context("cannot run cargo bench")?;
     if !status.success() {
         bail!("the benchmark failed ({status})");
     }
     Ok(())
+}
+
+/// The benchmark's program runs in a folder of its own.
+fn absolute(json: &std::path::Path) -> Result<PathBuf> {
+    std::path::absolute(json).with_context(|| format!("--json {} is no path", json.display()))
 }
