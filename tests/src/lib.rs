@@ -4,4 +4,5 @@ pub mod demo;
 pub mod hostile;
 pub mod memory;
 pub mod runner;
+pub mod sink;
 pub mod wasm;
