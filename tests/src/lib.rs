@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod hostile;
 pub mod memory;
+pub mod proxy;
 pub mod runner;
 pub mod sink;
 pub mod wasm;
