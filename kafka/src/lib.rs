@@ -36,7 +36,7 @@ pub mod read;
 pub mod topics;
 
 pub use client::{Client, ClientConfig};
-pub use decode::{Batch, Header, Record};
+pub use decode::{Batch, Header, Record, Salvaged};
 pub use error::KafkaError;
 pub use offsets::{At, Committed};
 pub use partitioner::murmur2_partition;

@@ -19,7 +19,7 @@ use rskafka::chrono::DateTime;
 use rskafka::client::Client;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
-use tickpanda_kafka::{KafkaError, murmur2_partition};
+use tickpanda_kafka::{KafkaError, Salvaged, murmur2_partition};
 use tickpanda_model::gap::GapEvent;
 
 use crate::micros::now_millis;
@@ -31,13 +31,16 @@ const MAX_WAIT_MS: i32 = 500;
 /// rskafka has no deadline: a broker that does not answer for this long is asked anew.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Offsets that are given up at once, of a batch that does not unpack.
+const MAX_LOST: i64 = 1000;
+
 /// What one fetch found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fetched {
     /// Records in the order of their offsets.
     pub records: Vec<Record>,
-    /// Stands for records that no client here can read, with what is wrong with each: no key, no
-    /// value, topic, partition and offset in the headers.
+    /// Stands for records that no client here can read, with what is wrong with each: no key, the bytes
+    /// as value where they can be had, topic, partition and offset in the headers.
     pub lost: Vec<(Record, String)>,
     /// Where to read on: it can be more than one past the last record (control batches, compaction).
     pub next_offset: i64,
@@ -114,29 +117,70 @@ impl KafkaLog {
                 high_watermark: read.high_watermark,
             }),
             Err(KafkaError::OffsetOutOfRange { .. }) => Err(FetchError::OutOfRange),
-            Err(error @ (KafkaError::Corrupt { .. } | KafkaError::BatchTooLarge { .. })) => {
-                Ok(self.step_past(from, &error))
+            Err(error @ KafkaError::Corrupt { .. }) => self.salvage(from, &error).await,
+            Err(error @ KafkaError::BatchTooLarge { .. }) => {
+                Ok(self.step_past(from, from + 1, &error.to_string()))
             }
             Err(error) => Err(FetchError::Away(error.to_string())),
         }
     }
 
-    /// Nobody here can read it, and nobody will: it is counted, named in the dead letters, and does
-    /// not stop the partition.
-    fn step_past(&self, offset: i64, error: &KafkaError) -> Fetched {
+    /// What can be had of a batch that does not decode as a whole: its good records, and the bytes of the
+    /// others.
+    async fn salvage(&self, from: i64, corrupt: &KafkaError) -> Result<Fetched, FetchError> {
+        let batches =
+            self.kafka.read_batches(&self.topic, self.partition, from, self.max_bytes, MAX_WAIT);
+        let batch = match batches.await {
+            Ok(read) => read.batches.into_iter().next(),
+            Err(KafkaError::Corrupt { .. }) => None,
+            Err(error) => return Err(FetchError::Away(error.to_string())),
+        };
+        // A checksum that is wrong: nothing in the batch can be believed, not even where it ends.
+        let Some(batch) = batch else {
+            return Ok(self.step_past(from, from + 1, &corrupt.to_string()));
+        };
+        let next_offset = batch.next_offset();
+        let Ok(salvaged) = batch.salvage() else {
+            let end = next_offset.min(from + MAX_LOST);
+            return Ok(self.step_past(from, end, &corrupt.to_string()));
+        };
+        let mut fetched =
+            Fetched { next_offset, high_watermark: next_offset, ..Fetched::default() };
+        for salvaged in salvaged {
+            match salvaged {
+                Salvaged::Record(record) if record.offset >= from => {
+                    fetched.records.push(own(record));
+                }
+                Salvaged::Damaged { offset, bytes, what } if offset >= from => {
+                    let record = Record { value: Some(bytes.to_vec()), ..self.lost(offset) };
+                    fetched.lost.push((record, format!("no record: {what}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Nobody here can read these offsets, and nobody will: they are counted, named in the dead letters,
+    /// and do not stop the partition.
+    fn step_past(&self, from: i64, end: i64, why: &str) -> Fetched {
+        Fetched {
+            records: Vec::new(),
+            lost: (from..end).map(|offset| (self.lost(offset), why.to_owned())).collect(),
+            next_offset: end,
+            high_watermark: end,
+        }
+    }
+
+    /// Stands for a record that can't be read.
+    fn lost(&self, offset: i64) -> Record {
         let headers = [
             ("topic", self.topic.clone()),
             ("partition", self.partition.to_string()),
             ("offset", offset.to_string()),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).into();
-        let record = Record { offset, headers, ..Record::default() };
-        Fetched {
-            records: Vec::new(),
-            lost: vec![(record, error.to_string())],
-            next_offset: offset + 1,
-            high_watermark: offset + 1,
-        }
+        Record { offset, headers, ..Record::default() }
     }
 }
 

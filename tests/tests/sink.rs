@@ -8,9 +8,11 @@ use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use sqlx::PgPool;
 use tickpanda_broker::Broker;
 use tickpanda_database::testing::{self, TestDatabase};
+use tickpanda_host::Record;
 use tickpanda_model::gap::GapEvent;
 use tickpanda_model::topic;
 use tickpanda_tests::demo::PATIENCE;
+use tickpanda_tests::hostile::{batch, payload, produce};
 use tickpanda_tests::proxy::Proxy;
 use tickpanda_tests::sink::{Publisher, Sink, broker, client, number, reaches};
 
@@ -249,6 +251,71 @@ async fn a_sink_under_load_stops_within_a_second_and_loses_nothing() {
     assert_eq!(number(&bench.pool, accounted).await, Some(0), "rows and offsets stopped together");
     assert!(bench.sink(&["--until-caught-up"]).wait().success());
     assert_eq!(number(&bench.pool, TICKS).await, Some(10_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_kafka_clients_refuse_loses_nothing_that_is_good_in_it() {
+    let mut bench = bench().await;
+    let tick = |n: u32| {
+        format!(
+            r#"{{"symbol":"BTCUSD","price":1.5,"timestamp":1700000000,"volume":1,"kind":"trade","market":"M","base":"BTC","quote":"USD","received_at":1700000000123,"id":"{n:032x}","side":"sell"}}"#
+        )
+    };
+    let [first, second, third] = [tick(1), tick(2), tick(3)];
+    // rskafka fails on a null header value, every client on headers that are announced and not there.
+    let null = [(&b"h"[..], None)];
+    let honest = payload(&Record::value(second.as_bytes()));
+    let payloads = [
+        payload(&Record { headers: null.to_vec(), ..Record::value(first.as_bytes()) }),
+        honest.clone(),
+        payload(&Record::value(third.as_bytes())),
+    ];
+    let batch = batch(1_700_000_000_000, &payloads);
+    assert_eq!(produce(&bench.brokers, topic::TICKS, 1, batch).unwrap(), 0, "the broker takes it");
+    // Our broker takes no lie, others do: it is put into its file.
+    let address = bench.broker.addr();
+    bench.broker.shutdown().await.unwrap();
+    let lying = [&honest[..honest.len() - 1], &[14]].concat();
+    assert_eq!(rewrite(bench.folder.path(), &honest, &lying), 1);
+    bench.broker = broker(bench.folder.path(), Some(address)).await;
+    assert!(bench.sink(&["--until-caught-up"]).wait().success());
+    assert_eq!(number(&bench.pool, TICKS).await, Some(2), "the good ones");
+    let (offset, value, reason): (i64, Vec<u8>, String) = sqlx::query_as(
+        "SELECT \"offset\", value, reason FROM dead_letters WHERE stage = 'sink' AND partition = 1",
+    )
+    .fetch_one(&bench.pool)
+    .await
+    .unwrap();
+    assert_eq!((offset, &*reason), (1, "unreadable"));
+    assert!(value.ends_with(&lying), "its bytes are kept");
+    let counted = "SELECT refused FROM sink_offsets WHERE topic = 'tick-data' AND partition = 1
+                   AND next_offset = 3 AND duplicates = 0";
+    assert_eq!(number(&bench.pool, counted).await, Some(1));
+}
+
+/// Replaces a part of the first batch in the broker's files, and sets that batch's checksum right; in how
+/// many files.
+fn rewrite(folder: &Path, part: &[u8], by: &[u8]) -> usize {
+    let mut rewritten = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rewritten += rewrite(&path, part, by);
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let Some(at) = bytes.windows(part.len()).position(|window| window == part) else {
+            continue;
+        };
+        bytes[at..at + by.len()].copy_from_slice(by);
+        let length = u32::from_be_bytes(bytes[8..12].try_into().unwrap());
+        let end = 12 + usize::try_from(length).unwrap();
+        let checksum = crc32c::crc32c(&bytes[21..end]);
+        bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        rewritten += 1;
+    }
+    rewritten
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::compression::{self, Codec};
-use super::{DecodeError, Records};
+use super::{DecodeError, Records, Salvaged};
 
 /// Bytes before a batch's length counts: base offset and the length itself.
 const PREFIX: usize = 12;
@@ -233,5 +233,14 @@ impl Batch {
             self.first_timestamp,
             appended.then_some(self.max_timestamp),
         ))
+    }
+
+    /// What can be had of its records, where [`Batch::records`] gives up on one of them.
+    ///
+    /// # Errors
+    ///
+    /// When it does not unpack.
+    pub fn salvage(&self) -> Result<Vec<Salvaged>, DecodeError> {
+        Ok(self.records()?.salvage(self.next_offset))
     }
 }

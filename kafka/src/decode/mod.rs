@@ -13,7 +13,7 @@ mod compression;
 mod record;
 
 pub use batch::{Batch, Batches};
-pub use record::{Header, Record, Records};
+pub use record::{Header, Record, Records, Salvaged};
 
 /// Why bytes are not record batches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -28,6 +28,22 @@ pub struct Record {
     pub headers: Vec<Header>,
 }
 
+/// What is left of a place in a batch that does not decode as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Salvaged {
+    /// A record that is as it should be.
+    Record(Record),
+    /// One that is not.
+    Damaged {
+        /// Its place on the partition: by its own account where that can be, else by its turn.
+        offset: i64,
+        /// Its bytes, as the protocol frames a record after its size.
+        bytes: Bytes,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
 /// The records of one batch. Ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -58,9 +74,7 @@ impl Records {
     }
 
     fn record(&mut self) -> Result<Record, &'static str> {
-        let size = usize::try_from(self.varint()?).map_err(|_| "negative record size")?;
-        let end = self.at.checked_add(size).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or("record larger than its batch")?;
+        let end = self.end()?;
         self.byte()?; // attributes, none defined
         let timestamp_delta = self.varlong()?;
         let offset_delta = i64::from(self.varint()?);
@@ -81,6 +95,54 @@ impl Records {
         };
         let offset = self.base_offset.checked_add(offset_delta).ok_or("offset too large")?;
         Ok(Record { offset, timestamp_ms, key, value, headers })
+    }
+
+    /// What can be had of the records one by one: a damaged one costs itself only, as long as its size is
+    /// right. For a batch that [`Records`] as an iterator gives up on.
+    pub(super) fn salvage(mut self, next_offset: i64) -> Vec<Salvaged> {
+        let mut salvaged = Vec::new();
+        let mut expected = self.base_offset;
+        while self.left > 0 && self.at < self.bytes.len() {
+            self.left -= 1;
+            let start = self.at;
+            // A size that can't be leaves nothing to go on with: the rest is one damaged record.
+            let end = self.end().unwrap_or(self.bytes.len());
+            let body = self.at.min(end);
+            self.at = start;
+            let found = match self.record() {
+                Ok(record) => Salvaged::Record(record),
+                Err(what) => {
+                    self.at = body;
+                    let offset = self.offset().filter(|at| (expected..next_offset).contains(at));
+                    self.at = end;
+                    let bytes = self.bytes.slice(body..end);
+                    Salvaged::Damaged { offset: offset.unwrap_or(expected), bytes, what }
+                }
+            };
+            let (Salvaged::Record(Record { offset, .. }) | Salvaged::Damaged { offset, .. }) =
+                found;
+            expected = expected.max(offset.saturating_add(1));
+            salvaged.push(found);
+        }
+        if self.at < self.bytes.len() {
+            let (offset, bytes) = (expected, self.bytes.slice(self.at..));
+            salvaged.push(Salvaged::Damaged { offset, bytes, what: "more records than it counts" });
+        }
+        salvaged
+    }
+
+    /// Reads a record's size; where it ends.
+    fn end(&mut self) -> Result<usize, &'static str> {
+        let size = usize::try_from(self.varint()?).map_err(|_| "negative record size")?;
+        let end = self.at.checked_add(size).filter(|end| *end <= self.bytes.len());
+        end.ok_or("record larger than its batch")
+    }
+
+    /// The offset of the record whose body begins here.
+    fn offset(&mut self) -> Option<i64> {
+        self.byte().ok()?;
+        self.varlong().ok()?;
+        self.base_offset.checked_add(self.varint().ok()?.into())
     }
 
     /// Bytes after their length; −1 is null.

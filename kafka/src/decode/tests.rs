@@ -184,6 +184,40 @@ fn what_does_not_fit_is_an_error_and_the_last_thing_said() {
 }
 
 #[test]
+fn a_damaged_record_costs_itself_only() {
+    let mut lying = record(1, &[(b"h", Some(b"v"))]);
+    let headers = lying.len() - 5; // the count before one header of five bytes
+    lying[headers - 1] = 14; // it announces seven headers
+    let bytes = [record(0, &[]), lying.clone(), record(2, &[(b"n", None)])].concat();
+    let batch = Batches::new(batch(0, 3, &bytes).freeze()).next().unwrap().unwrap();
+    assert!(batch.records().unwrap().any(|record| record.is_err()), "as a whole it is refused");
+    let salvaged = batch.salvage().unwrap();
+    let [Salvaged::Record(first), Salvaged::Damaged { offset, bytes, .. }, Salvaged::Record(last)] =
+        &salvaged[..]
+    else {
+        panic!("{salvaged:?}")
+    };
+    assert_eq!((first.offset, *offset, last.offset), (70, 71, 72));
+    assert_eq!(&bytes[..], &lying[1..], "all of it after its size");
+    assert_eq!(last.headers, [(Bytes::from_static(b"n"), None)]);
+}
+
+#[test]
+fn where_a_size_cannot_be_the_rest_is_one_damaged_record() {
+    let good = record(0, &[]);
+    for (name, tail) in [("too large", &[0x7e, 1, 2][..]), ("negative", &[1, 2, 3])] {
+        let bytes = [&good[..], tail].concat();
+        let batch = Batches::new(batch(0, 5, &bytes).freeze()).next().unwrap().unwrap();
+        let salvaged = batch.salvage().unwrap();
+        let [Salvaged::Record(_), Salvaged::Damaged { offset: 71, bytes, .. }] = &salvaged[..]
+        else {
+            panic!("{name}: {salvaged:?}")
+        };
+        assert!(tail.ends_with(bytes) && !bytes.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn a_flipped_bit_is_noticed() {
     let good = encode(&[theirs(3, 1, Some(b"k"), Some(b"value"))], Compression::None);
     // Everything from the attributes on is covered; what is before is the broker's to rewrite.
@@ -262,6 +296,8 @@ proptest! {
             if let Ok(records) = batch.records() {
                 prop_assert!(records.size_hint().0 <= records.unpacked_len());
                 prop_assert!(records.count() <= bytes.len().max(1) * 2000);
+                let salvaged = batch.salvage().unwrap();
+                prop_assert!(salvaged.len() <= bytes.len().max(1) * 2000);
             }
         }
     }
@@ -274,6 +310,12 @@ proptest! {
         let mut damaged = good[61..].to_vec();
         let at = at.index(damaged.len());
         damaged[at] = byte;
-        let _ = decode(batch(0, i32::try_from(records.len()).unwrap(), &damaged).freeze());
+        let count = i32::try_from(records.len()).unwrap();
+        let bytes = batch(0, count, &damaged).freeze();
+        let salvaged = Batches::new(bytes.clone()).next().unwrap().unwrap().salvage().unwrap();
+        if let Ok(whole) = decode(bytes) {
+            let whole: Vec<_> = whole.into_iter().map(Salvaged::Record).collect();
+            prop_assert_eq!(salvaged, whole, "what is whole is not changed");
+        }
     }
 }
