@@ -29,6 +29,11 @@ impl Micros {
         millis.checked_mul(1000).and_then(Self::new)
     }
 
+    /// Microseconds since 1970.
+    pub(crate) fn since_1970(self) -> i64 {
+        self.0 + POSTGRES_EPOCH // it came from there, so it fits
+    }
+
     /// The eight bytes of PostgreSQL's binary format.
     pub(crate) fn to_be_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()

@@ -91,8 +91,12 @@ impl<L: Log> Pump<L> {
                     None
                 }
                 Next::Batch(batch) => {
-                    let place = self.writer.place();
-                    self.stats.lag(place, batch.high_watermark.saturating_sub(position));
+                    let last = pending.as_ref().and_then(|batch| batch.records.last());
+                    self.stats.position(
+                        self.writer.place(),
+                        batch.high_watermark.saturating_sub(position),
+                        last.map(|last| last.timestamp),
+                    );
                     (batch.next_offset > position).then_some(batch)
                 }
             };
@@ -132,7 +136,7 @@ impl<L: Log> Pump<L> {
                 place.cluster
             ),
         });
-        self.stats.hole(missed.max(0).unsigned_abs());
+        self.stats.hole(self.writer.place(), missed.max(0).unsigned_abs());
         match self.writer.jump(from, range.start, hole).await? {
             Outcome::Committed(_) => Ok(range.start),
             Outcome::Fenced => self.writer.open(range.start).await,

@@ -11,10 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::beside::Beside;
 use crate::database::Database;
 use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::KafkaLog;
+use crate::health::Health;
+use crate::latest::Latest;
 use crate::offsets::{Place, cluster_key};
 use crate::outage::{Outage, wait};
 use crate::pump::Pump;
@@ -37,11 +40,20 @@ const GRACE: Duration = Duration::from_millis(700);
 /// privilege.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary, SinkError> {
     let stats = Arc::new(Stats::default());
-    let database = Database::new(settings.database()?, settings.connections);
+    let database = Database::new(settings.database()?, settings.connections).counted(&stats);
+    let broker = format!("the broker {}", settings.brokers.join(","));
+    let broker = Arc::new(Outage::counted(broker, stats.retries("broker", "unavailable")));
+    let (latest, cache) = Latest::new(&settings.redis, &stats)?;
+    let (lag, at) = (settings.http.ready_lag(), settings.http.listen());
+    let health = Health::new(database.clone(), Arc::clone(&broker), Arc::clone(&stats), lag);
+    let health = Arc::new(health);
+    // The port first: one that is taken ends the sink before it does anything.
+    let mut beside = Beside::start(at, &health, cache, &stop).await?;
     info!("{settings}");
     let sink = Sink {
-        broker: Arc::new(Outage::new(format!("the broker {}", settings.brokers.join(",")))),
+        broker,
         database: database.clone(),
+        latest,
         stats: Arc::clone(&stats),
         stop: stop.clone(),
         settings,
@@ -50,6 +62,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
     let ended = tokio::select! {
         ended = sink.start(&mut pumps) => ended,
         () = stats.report() => Ok(()),
+        () = health.beat() => Ok(()),
+        ended = beside.failed() => ended,
         () = stop.cancelled() => Ok(()),
     };
     stop.cancel(); // after an error, the other pumps end in good order too
@@ -57,6 +71,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
         while let Some(pump) = pumps.join_next().await {
             flatten(pump)?;
         }
+        beside.end().await; // after the pumps: their last ticks are for the cache
         Ok(())
     });
     let drained = drained.await.unwrap_or(Ok(()));
@@ -70,6 +85,7 @@ struct Sink {
     settings: Settings,
     database: Database,
     broker: Arc<Outage>,
+    latest: Latest,
     stats: Arc<Stats>,
     stop: CancellationToken,
 }
@@ -127,6 +143,8 @@ impl Sink {
                     pumps.spawn(self.pump(&cluster, place, feed, known.stop.clone()));
                 }
             }
+            let all = running.values().map(|topic| topic.partitions);
+            self.stats.claimed(all.filter_map(|known| usize::try_from(known).ok()).sum());
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 Some(ended) = pumps.join_next() => flatten(ended)?,
@@ -151,7 +169,8 @@ impl Sink {
                 place.partition,
                 self.settings.fetch_bytes,
             ),
-            writer: Writer::new(self.database.clone(), place, feed, Arc::clone(&self.stats)),
+            writer: Writer::new(self.database.clone(), place, feed, Arc::clone(&self.stats))
+                .offering(self.latest.clone()),
             broker: Arc::clone(&self.broker),
             stats: Arc::clone(&self.stats),
             stop,

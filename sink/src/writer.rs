@@ -1,6 +1,7 @@
 //! One batch, one transaction: its rows, the dead letters among it, and the partition's offset.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres};
@@ -12,6 +13,7 @@ use crate::decode::{Feed, Rows, Unfit, decode};
 use crate::error::{Class, SinkError, class, is_duplicate_key};
 use crate::fetch::Fetched;
 use crate::gaps::{self, GapRow};
+use crate::latest::Latest;
 use crate::offsets::{self, Counts, Place};
 use crate::record::Record;
 use crate::stats::Stats;
@@ -49,13 +51,20 @@ pub(crate) struct Writer {
     feed: Feed,
     copy: CopyPolicy,
     stats: Arc<Stats>,
+    latest: Latest,
 }
 
 impl Writer {
     /// A writer for one partition of a topic that holds `feed`.
     pub(crate) fn new(database: Database, place: Place, feed: Feed, stats: Arc<Stats>) -> Self {
         let min_rows = if database.tcp { COPY_MIN_ROWS_TCP } else { COPY_MIN_ROWS };
-        Writer { database, place, feed, copy: CopyPolicy::new(min_rows), stats }
+        let (copy, latest) = (CopyPolicy::new(min_rows), Latest::default());
+        Writer { database, place, feed, copy, stats, latest }
+    }
+
+    /// The same, offering committed ticks to the cache.
+    pub(crate) fn offering(self, latest: Latest) -> Self {
+        Writer { latest, ..self }
     }
 
     /// The partition that this writes.
@@ -94,6 +103,7 @@ impl Writer {
         expected: i64,
         batch: &Fetched,
     ) -> Result<Outcome, SinkError> {
+        let began = Instant::now();
         let Place { topic, partition, .. } = self.place.clone();
         let (rows, mut unfit) = decode(self.feed, &topic, partition, &batch.records);
         for (record, detail) in &batch.lost {
@@ -110,7 +120,10 @@ impl Writer {
                     if way == Way::Copy {
                         self.copy.passed();
                     }
-                    self.stats.wrote(self.feed, outcome);
+                    self.stats.wrote(self.feed, outcome, began.elapsed());
+                    if let (Outcome::Committed(_), Rows::Ticks(ticks)) = (outcome, &rows) {
+                        self.latest.offer(ticks);
+                    }
                     return Ok(outcome);
                 }
                 Err(error) if way == Way::Copy && is_duplicate_key(&error) => {
@@ -175,6 +188,9 @@ impl Writer {
         let next = batch.next_offset;
         if offsets::advance(&mut transaction, &self.place, expected, next, counts).await? {
             transaction.commit().await?;
+            for letter in rows.letters().iter().chain(unfit).chain(&guilty) {
+                self.stats.dead_letters(letter.stage(), letter.reason(), 1);
+            }
             if !guilty.is_empty() {
                 warn!(
                     topic,
