@@ -62,6 +62,14 @@ impl Health {
         Ok(())
     }
 
+    /// For tests: as if the main task had not run for so long.
+    #[cfg(test)]
+    pub(crate) fn hang(&self, silence: Duration) {
+        if let Some(then) = Instant::now().checked_sub(silence) {
+            *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = then;
+        }
+    }
+
     /// Why the sink does not write what comes within `ready_lag`.
     pub(crate) async fn ready(&self) -> Reasons {
         let heard = matches!(self.database.state(), State::Serves(at) if at.elapsed() < HEARD);

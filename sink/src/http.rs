@@ -92,6 +92,7 @@ impl FromStr for Listen {
 pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    life: Duration,
 }
 
 impl Server {
@@ -103,17 +104,12 @@ impl Server {
         let bound = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
-            Ok(Server { listener, address })
+            Ok(Server { listener, address, life: LIFE })
         };
         bound.await.map_err(|error: io::Error| SinkError::Setting {
             name: "SINK_HTTP_LISTEN",
             problem: format!("cannot listen on {address}: {error}"),
         })
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Answers until `stop`.
@@ -124,8 +120,8 @@ impl Server {
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
             .with_state(health);
-        let listener =
-            Bounded { listener: self.listener, turns: Arc::new(Semaphore::new(CONNECTIONS)) };
+        let turns = Arc::new(Semaphore::new(CONNECTIONS));
+        let listener = Bounded { listener: self.listener, turns, life: self.life };
         let serving = axum::serve(listener, routes);
         // Dropping it ends it: an answer that is cut off by a stop is no loss.
         tokio::select! {
@@ -166,6 +162,7 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Response {
 struct Bounded {
     listener: TcpListener,
     turns: Arc<Semaphore>,
+    life: Duration,
 }
 
 impl axum::serve::Listener for Bounded {
@@ -179,7 +176,7 @@ impl axum::serve::Listener for Bounded {
             };
             match self.listener.accept().await {
                 Ok((stream, from)) => {
-                    let end = Box::pin(tokio::time::sleep(LIFE));
+                    let end = Box::pin(tokio::time::sleep(self.life));
                     return (Brief { stream, end, _turn: turn }, from);
                 }
                 Err(error) => {
@@ -240,3 +237,6 @@ impl AsyncWrite for Brief {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,7 +326,7 @@ mod tests {
             "tickpanda_sink_written_rows_total{table=\"ohlcv\"} 0",
             "tickpanda_sink_duplicate_records_total{table=\"ticks\"} 2",
             "tickpanda_sink_committed_batches_total{table=\"ticks\"} 2",
-            "tickpanda_sink_batch_seconds_bucket{le=\"0.005\",table=\"ticks\"} 1",
+            "tickpanda_sink_batch_seconds_bucket{table=\"ticks\",le=\"0.005\"} 1",
             "tickpanda_sink_batch_seconds_count{table=\"ticks\"} 2",
             "tickpanda_sink_fenced_batches_total 1",
             "tickpanda_sink_missed_records_total 30",

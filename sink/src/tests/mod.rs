@@ -4,6 +4,7 @@ mod exactness;
 mod pumping;
 mod refusals;
 mod speed;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
