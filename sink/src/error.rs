@@ -141,6 +141,7 @@ fn tls_problem(error: &sqlx::Error) -> Option<String> {
                         | Alert::CertificateExpired
                         | Alert::CertificateUnknown
                         | Alert::UnknownCA
+                        | Alert::DecryptError // a signature that is wrong, not a damaged record
                         | Alert::AccessDenied
                         | Alert::CertificateRequired
                         | Alert::HandshakeFailure
@@ -203,6 +204,7 @@ mod tests {
             Tls::InvalidCertificate(CertificateError::Expired),
             Tls::InvalidCertificate(CertificateError::NotValidForName),
             Tls::AlertReceived(AlertDescription::UnknownCA),
+            Tls::AlertReceived(AlertDescription::DecryptError),
         ] {
             let error = handshake(error);
             assert_eq!(class(&error), Class::Permanent, "{error}");
