@@ -16,15 +16,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use clap::ValueEnum;
+use clap::ValueEnum as _;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::error::SinkError;
 
 /// How much TLS to the database; see the table in the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SslMode {
     /// No TLS.
     Disable,
@@ -50,14 +51,32 @@ impl From<SslMode> for PgSslMode {
     }
 }
 
+/// A mode, or an empty text, which is as good as none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(Option<SslMode>);
+
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Mode(None));
+        }
+        let mode = SslMode::from_str(text, false);
+        mode.map(|mode| Mode(Some(mode)))
+            .map_err(|_| "one of disable, prefer, require, verify-ca, verify-full")
+    }
+}
+
 // No doc comment: clap would show it as the whole program's description.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "TLS to the database")]
 #[allow(missing_docs)]
 pub struct TlsSettings {
-    /// How much TLS; also over DATABASE_URL, whose own sslmode it overrules.
+    /// How much TLS: disable, prefer, require, verify-ca or verify-full. Counts also over DATABASE_URL,
+    /// whose own sslmode it overrules; without either it is prefer.
     #[arg(long, env = "TIMESCALEDB_SSLMODE", value_name = "MODE")]
-    pub timescaledb_sslmode: Option<SslMode>,
+    pub timescaledb_sslmode: Option<Mode>,
     /// PEM file with the authority that signed the database's certificate.
     #[arg(long, env = "TIMESCALEDB_SSLROOTCERT", value_name = "FILE")]
     pub timescaledb_sslrootcert: Option<PathBuf>,
@@ -80,7 +99,7 @@ impl TlsSettings {
     ) -> Result<PgConnectOptions, SinkError> {
         let file =
             |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
-        if let Some(mode) = self.timescaledb_sslmode {
+        if let Some(Mode(Some(mode))) = self.timescaledb_sslmode {
             options = options.ssl_mode(mode.into());
         }
         if let Some(path) = file(&self.timescaledb_sslrootcert) {
@@ -187,6 +206,13 @@ mod tests {
             "VerifyFull"
         );
         assert_eq!(mode(&["--timescaledb-sslmode", "verify-ca"]), "VerifyCa");
+        assert_eq!(mode(&[&url[..], &["--timescaledb-sslmode", ""]].concat()), "Require");
+        let wrong = ["sink", "--timescaledb-sslmode", "verify"];
+        let error = Settings::try_parse_from(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains("--timescaledb-sslmode") && error.contains("verify-full"),
+            "{error}"
+        );
     }
 
     #[test]
