@@ -13,14 +13,17 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{Class, SinkError, class};
-use crate::outage::{Outage, wait};
+use crate::error::{Class, SinkError, cause, class};
+use crate::outage::{Outage, State, wait};
 use crate::schema;
+use crate::stats::Stats;
 
 /// Longer than any sane transaction of one batch: a connection that hangs is given up.
 const ATTEMPT: Duration = Duration::from_secs(60);
 /// How long to wait for a connection to be made before it counts as an outage.
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long [`Database::probe`] waits for a free connection, and then for an answer.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A handle to the database; clones share the connections.
 #[derive(Clone, Debug)]
@@ -30,6 +33,7 @@ pub(crate) struct Database {
     /// that bounds it.
     turns: Arc<Semaphore>,
     outage: Arc<Outage>,
+    stats: Arc<Stats>,
     /// Whether the connections go over TCP, where sqlx 0.9.0 stalls in COPY (no TCP_NODELAY).
     pub(crate) tcp: bool,
 }
@@ -48,7 +52,13 @@ impl Database {
 
     fn from_pool(pool: PgPool, outage: Outage, tcp: bool) -> Self {
         let turns = pool.options().get_max_connections() as usize;
-        Database { pool, turns: Arc::new(Semaphore::new(turns)), outage: Arc::new(outage), tcp }
+        let (outage, stats) = (Arc::new(outage), Arc::default());
+        Database { pool, turns: Arc::new(Semaphore::new(turns)), outage, stats, tcp }
+    }
+
+    /// The same, counting what is tried again.
+    pub(crate) fn counted(self, stats: &Arc<Stats>) -> Self {
+        Database { stats: Arc::clone(stats), ..self }
     }
 
     /// The connections, for who waits for nobody's turn.
@@ -67,6 +77,36 @@ impl Database {
     /// "refused to".
     pub(crate) fn patience(&self, doing: impl Display) -> Patience<'_> {
         Patience { database: self, doing: doing.to_string(), attempt: 0 }
+    }
+
+    /// What was seen of it last.
+    pub(crate) fn state(&self) -> State {
+        self.outage.state()
+    }
+
+    /// Its name for people.
+    pub(crate) fn what(&self) -> &str {
+        self.outage.what()
+    }
+
+    /// Asks whether it serves, for [`Database::state`]. Where all connections are busy, whoever uses
+    /// them knows better.
+    pub(crate) async fn probe(&self) {
+        let turn = tokio::time::timeout(PROBE, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return };
+        let answer = async {
+            let connection = self.pool.acquire().await?;
+            let lease = Lease { connection, _turn: turn };
+            let work = async |conn: &mut PoolConnection<Postgres>| {
+                sqlx::query("SELECT 1").execute(&mut **conn).await.map(|_| ())
+            };
+            lease.run_within(PROBE, work).await
+        };
+        match tokio::time::timeout(CONNECT, answer).await {
+            Ok(Ok(())) => self.served(),
+            Ok(Err(error)) => self.outage.failed(&error),
+            Err(_) => self.outage.failed(&sqlx::Error::PoolTimedOut),
+        }
     }
 
     /// A try succeeded.
@@ -95,8 +135,9 @@ impl Database {
     /// [`SinkError::Database`] if waiting can't help.
     pub(crate) fn failed(&self, doing: &str, error: sqlx::Error) -> Result<(), SinkError> {
         if class(&error) != Class::Transient {
-            return Err(SinkError::Database { doing: doing.to_owned(), source: error });
+            return Err(SinkError::of_database(doing, error));
         }
+        self.stats.retried("database", cause(&error));
         self.outage.failed(&error);
         Ok(())
     }
@@ -198,10 +239,18 @@ impl Lease {
     /// Runs work on the connection with a time limit. After anything but an orderly answer of the
     /// server, the connection is not used again: it may be in the middle of something.
     pub(crate) async fn run<T>(
-        mut self,
+        self,
         work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
     ) -> sqlx::Result<T> {
-        let result = match tokio::time::timeout(ATTEMPT, work(&mut self.connection)).await {
+        self.run_within(ATTEMPT, work).await
+    }
+
+    async fn run_within<T>(
+        mut self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let result = match tokio::time::timeout(limit, work(&mut self.connection)).await {
             Ok(result) => result,
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         };

@@ -61,6 +61,16 @@ impl<'a> DeadLetter<'a> {
         Self::new(topic, partition, record, record.timestamp, Stage::Sink, reason, detail)
     }
 
+    /// Who gave up on it.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The code of why.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn new(
         topic: &'a str,
         partition: i32,

@@ -77,6 +77,11 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The rows that are dead letters of the transform.
+    pub(crate) fn letters(&self) -> &[DeadLetter<'a>] {
+        if let Rows::DeadLetters(letters) = self { letters } else { &[] }
+    }
+
     /// The record that a row was read from.
     pub(crate) fn record(&self, row: usize) -> Option<&'a Record> {
         match self {

@@ -26,6 +26,15 @@ pub enum SinkError {
         /// The driver's error.
         source: sqlx::Error,
     },
+    /// No TLS with the database: a certificate that does not verify, or TLS wanted and not had.
+    #[error(
+        "no TLS with the database: {problem}. See TIMESCALEDB_SSLMODE, _SSLROOTCERT, _SSLCERT and \
+         _SSLKEY, or the sslmode of DATABASE_URL"
+    )]
+    Tls {
+        /// What the handshake failed on.
+        problem: String,
+    },
     /// The schema could not be brought up to date.
     #[error("the database's tables could not be brought up to date: {0}")]
     Migrate(#[from] MigrateError),
@@ -43,6 +52,14 @@ pub enum SinkError {
 }
 
 impl SinkError {
+    /// An error of the database that waiting does not mend, met while `doing`.
+    pub(crate) fn of_database(doing: &str, source: sqlx::Error) -> Self {
+        match tls_problem(&source) {
+            Some(problem) => SinkError::Tls { problem },
+            None => SinkError::Database { doing: doing.to_owned(), source },
+        }
+    }
+
     /// Whether trying again later, with nothing changed here, can succeed.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -75,8 +92,9 @@ pub enum Class {
 pub fn class(error: &sqlx::Error) -> Class {
     use sqlx::Error::*;
     match error {
+        _ if tls_problem(error).is_some() => Class::Permanent,
         Database(error) => error.code().map_or(Class::Transient, |code| class_of_state(&code)),
-        Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed | BeginFailed => {
+        Io(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed | BeginFailed => {
             Class::Transient
         }
         Encode(_) | InvalidArgument(_) => Class::Data,
@@ -101,6 +119,70 @@ fn class_of_state(state: &str) -> Class {
     }
 }
 
+/// What is wrong between us and the database about TLS, where no waiting mends it: what one side asks
+/// for the other side does not have. Anything else that goes wrong under TLS (a connection cut, a
+/// damaged record) is an outage like any other.
+///
+/// sqlx 0.9.0 reports a handshake's failure as an I/O error around rustls' own, and `Error::Tls` only
+/// for what it finds before that.
+fn tls_problem(error: &sqlx::Error) -> Option<String> {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    match error {
+        sqlx::Error::Tls(problem) => Some(problem.to_string()),
+        sqlx::Error::Io(error) => {
+            let tls = error.get_ref()?.downcast_ref::<Tls>()?;
+            let ours = match tls {
+                Tls::InvalidCertificate(_)
+                | Tls::InvalidCertRevocationList(_)
+                | Tls::NoCertificatesPresented
+                | Tls::UnsupportedNameType
+                | Tls::PeerIncompatible(_) => true,
+                Tls::AlertReceived(alert) => matches!(
+                    alert,
+                    Alert::NoCertificate
+                        | Alert::BadCertificate
+                        | Alert::UnsupportedCertificate
+                        | Alert::CertificateRevoked
+                        | Alert::CertificateExpired
+                        | Alert::CertificateUnknown
+                        | Alert::UnknownCA
+                        | Alert::DecryptError // a signature that is wrong, not a damaged record
+                        | Alert::AccessDenied
+                        | Alert::CertificateRequired
+                        | Alert::HandshakeFailure
+                        | Alert::ProtocolVersion
+                        | Alert::InsufficientSecurity
+                ),
+                _ => false,
+            };
+            ours.then(|| tls.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// Why a try on the database failed, as a label of the metric `retries`: a fixed set.
+pub(crate) fn cause(error: &sqlx::Error) -> &'static str {
+    use sqlx::Error::*;
+    match error {
+        Database(error) => error.code().map_or("other", |code| cause_of_state(&code)),
+        Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => "connection",
+        _ => "other",
+    }
+}
+
+fn cause_of_state(state: &str) -> &'static str {
+    match state.get(..2).unwrap_or_default() {
+        "08" | "57" => "connection", // also a server that shuts down or starts up
+        "25" => "read_only",
+        "40" => "serialization",
+        "53" => "resources",
+        "55" => "locks",
+        "58" | "XX" => "internal",
+        _ => "other",
+    }
+}
+
 fn state(error: &sqlx::Error) -> impl fmt::Display {
     let code = error.as_database_error().and_then(|error| error.code());
     code.map_or_else(|| "none".to_owned(), |code| code.into_owned())
@@ -109,6 +191,57 @@ fn state(error: &sqlx::Error) -> impl fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn handshake(error: rustls::Error) -> sqlx::Error {
+        sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_verify_ends_the_sink_and_a_cut_connection_does_not() {
+        use rustls::{AlertDescription, CertificateError, Error as Tls};
+        for error in [
+            Tls::InvalidCertificate(CertificateError::UnknownIssuer),
+            Tls::InvalidCertificate(CertificateError::Expired),
+            Tls::InvalidCertificate(CertificateError::NotValidForName),
+            Tls::AlertReceived(AlertDescription::UnknownCA),
+            Tls::AlertReceived(AlertDescription::DecryptError),
+        ] {
+            let error = handshake(error);
+            assert_eq!(class(&error), Class::Permanent, "{error}");
+            assert!(matches!(SinkError::of_database("read", error), SinkError::Tls { .. }));
+        }
+        for error in [
+            Tls::AlertReceived(AlertDescription::InternalError),
+            Tls::AlertReceived(AlertDescription::CloseNotify),
+            Tls::DecryptError,
+        ] {
+            assert_eq!(class(&handshake(error)), Class::Transient);
+        }
+        assert_eq!(
+            class(&sqlx::Error::Tls("server does not support TLS".into())),
+            Class::Permanent
+        );
+        let cut = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert_eq!(class(&cut), Class::Transient);
+    }
+
+    #[test]
+    fn retries_are_counted_under_a_fixed_set_of_causes() {
+        for (state, expected) in [
+            ("08006", "connection"),
+            ("57P03", "connection"),
+            ("25006", "read_only"),
+            ("40001", "serialization"),
+            ("53100", "resources"),
+            ("55P03", "locks"),
+            ("XX000", "internal"),
+            ("99999", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(cause_of_state(state), expected, "{state}");
+        }
+        assert_eq!(cause(&sqlx::Error::PoolTimedOut), "connection");
+    }
 
     #[test]
     fn sqlstates_are_waited_out_isolated_or_final() {

@@ -25,11 +25,16 @@
 //! | `database`, `outage` | connections; waiting for what is away |
 //! | [`error`] | [`SinkError`], and what each SQLSTATE asks for |
 //! | `micros` | a moment as PostgreSQL stores it |
-//! | `stats` | counters and the line in the log |
+//! | `stats` | counters, the line in the log, `/metrics` |
+//! | `beside` | the tasks beside the pumps: HTTP and the cache |
+//! | [`http`], `health` | `/live`, `/ready`, `/metrics` |
+//! | [`latest`] | the latest tick of each pair in Redis |
+//! | [`tls`] | TLS to the database |
 //!
 //! **Must never** write rows and their offset in different transactions. Because they are in one,
 //! *records on a topic = rows + duplicates + refused* holds whenever the sink is not behind.
 
+mod beside;
 mod candles;
 mod caught_up;
 mod claims;
@@ -39,6 +44,9 @@ mod decode;
 pub mod error;
 mod fetch;
 mod gaps;
+mod health;
+pub mod http;
+pub mod latest;
 mod micros;
 pub mod offsets;
 mod outage;
@@ -50,6 +58,7 @@ pub mod settings;
 mod sink;
 mod stats;
 mod ticks;
+pub mod tls;
 mod view;
 mod writer;
 

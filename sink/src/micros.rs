@@ -31,7 +31,12 @@ impl Micros {
 
     /// Milliseconds since 1970, cut.
     pub(crate) fn millis(self) -> i64 {
-        self.0.saturating_add(POSTGRES_EPOCH).div_euclid(1000)
+        self.since_1970().div_euclid(1000)
+    }
+
+    /// Microseconds since 1970.
+    pub(crate) fn since_1970(self) -> i64 {
+        self.0 + POSTGRES_EPOCH // it came from there, so it fits
     }
 
     /// The eight bytes of PostgreSQL's binary format.

@@ -1,9 +1,10 @@
 //! Waiting for something that is away: how long, and one log line an outage instead of one a try.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use rand::Rng;
 use tracing::{info, warn};
 
@@ -29,20 +30,38 @@ pub(crate) async fn wait(attempt: u32) {
 #[derive(Debug)]
 pub(crate) struct Outage {
     what: String,
-    since: Mutex<Option<Instant>>,
+    failures: Counter,
+    state: Mutex<State>,
+}
+
+/// What was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No try has ended yet.
+    Unknown,
+    /// It served, last at this moment.
+    Serves(Instant),
+    /// It has not served since this moment; why, in the words of the first failure.
+    Away(Instant, String),
 }
 
 impl Outage {
     /// `what` names it for people, with its address.
     pub(crate) fn new(what: String) -> Self {
-        Outage { what, since: Mutex::new(None) }
+        Self::counted(what, Counter::default())
+    }
+
+    /// The same, with a counter for all tries that fail.
+    pub(crate) fn counted(what: String, failures: Counter) -> Self {
+        Outage { what, failures, state: Mutex::new(State::Unknown) }
     }
 
     /// A try failed. The first failure is logged, the next ones are the same outage.
     pub(crate) fn failed(&self, error: &dyn Display) {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.is_none() {
-            *since = Some(Instant::now());
+        self.failures.inc();
+        let mut state = self.lock();
+        if !matches!(*state, State::Away(..)) {
+            *state = State::Away(Instant::now(), error.to_string());
             warn!("{} does not serve, trying again until it does: {error}", self.what);
         }
     }
@@ -55,10 +74,24 @@ impl Outage {
 
     /// A try succeeded.
     pub(crate) fn served(&self) {
-        let ended = self.since.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(since) = ended {
+        let before = std::mem::replace(&mut *self.lock(), State::Serves(Instant::now()));
+        if let State::Away(since, _) = before {
             info!("{} serves again after {:.1} s", self.what, since.elapsed().as_secs_f64());
         }
+    }
+
+    /// What was seen last.
+    pub(crate) fn state(&self) -> State {
+        self.lock().clone()
+    }
+
+    /// What it is about, for people.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,5 +111,20 @@ mod tests {
                 prop_assert!(pause >= MAX_PAUSE / 2);
             }
         }
+    }
+
+    #[test]
+    fn an_outage_begins_with_the_first_failure_keeps_its_reason_and_counts_all() {
+        let failures = Counter::default();
+        let outage = Outage::counted("it".into(), failures.clone());
+        assert_eq!(outage.state(), State::Unknown);
+        outage.failed(&"refused");
+        let first = outage.state();
+        outage.failed(&"timed out");
+        assert_eq!(outage.state(), first);
+        assert!(matches!(first, State::Away(_, why) if why == "refused"));
+        assert_eq!(failures.get(), 2);
+        outage.served();
+        assert!(matches!(outage.state(), State::Serves(_)));
     }
 }

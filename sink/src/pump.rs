@@ -148,8 +148,11 @@ impl<L: Log> Pump<L> {
                     None
                 }
                 Some(Fetch::Batch(batch)) => {
-                    let behind = batch.fetched.high_watermark.saturating_sub(position);
-                    self.stats.lag(self.writer.place(), behind);
+                    self.stats.position(
+                        self.writer.place(),
+                        batch.fetched.high_watermark.saturating_sub(position),
+                        self.last_time.map(Micros::millis),
+                    );
                     (batch.fetched.next_offset > position).then_some(batch)
                 }
             };
@@ -244,7 +247,7 @@ impl<L: Log> Pump<L> {
             partition: Some(place.partition),
         };
         announce(&mut self.log, &hole).await;
-        self.stats.hole(missed.unsigned_abs());
+        self.stats.hole(self.writer.place(), missed.unsigned_abs());
         self.jump(from, range.start, Some(hole)).await
     }
 

@@ -11,6 +11,9 @@ use tickpanda_model::topic;
 
 use crate::database::address;
 use crate::error::SinkError;
+use crate::http::HttpSettings;
+use crate::latest::RedisSettings;
+use crate::tls::TlsSettings;
 
 /// Copies the transform's output topics into TimescaleDB (or plain PostgreSQL), effectively once.
 #[derive(Clone, Parser)]
@@ -68,6 +71,16 @@ pub struct Settings {
     /// share the work.
     #[arg(long)]
     pub until_caught_up: bool,
+    /// TLS to the database.
+    #[command(flatten)]
+    pub tls: TlsSettings,
+    /// The latest ticks in Redis.
+    #[command(flatten)]
+    pub redis: RedisSettings,
+    /// HTTP for operators.
+    #[command(flatten)]
+    pub http: HttpSettings,
+
     /// Stop when standard input ends: for a parent that may be killed and holds the other end.
     #[arg(long)]
     pub stop_on_stdin_close: bool,
@@ -82,7 +95,7 @@ impl Settings {
         if let Some(url) = self.database_url.as_deref().filter(|url| !url.is_empty()) {
             // The driver's error quotes nothing of the URL, but some of its options; so only its
             // form is named.
-            return PgConnectOptions::from_str(url)
+            let options = PgConnectOptions::from_str(url)
                 .ok()
                 .filter(|_| url.starts_with("postgres://") || url.starts_with("postgresql://"))
                 .ok_or(SinkError::Setting {
@@ -90,14 +103,16 @@ impl Settings {
                     problem: "not of the form postgres://user:password@host:port/name, where odd \
                               characters of the password are percent-encoded"
                         .to_owned(),
-                });
+                })?;
+            return self.tls.apply(options);
         }
         let options = PgConnectOptions::new_without_pgpass()
             .host(&self.timescaledb_host)
             .port(self.timescaledb_port)
             .username(&self.timescaledb_username)
             .database(&self.timescaledb_database);
-        Ok(match self.timescaledb_password.as_deref().filter(|password| !password.is_empty()) {
+        let password = self.timescaledb_password.as_deref().filter(|password| !password.is_empty());
+        self.tls.apply(match password {
             Some(password) => options.password(password),
             None => options,
         })
@@ -123,6 +138,9 @@ impl fmt::Display for Settings {
         write!(f, "{topics} from {}", self.brokers.join(","))?;
         if let Ok(options) = self.database() {
             write!(f, " to the database {}", address(&options))?;
+        }
+        if let Some(redis) = self.redis.address() {
+            write!(f, ", latest ticks to Redis {redis}")?;
         }
         write!(f, ", {} connections, {} bytes a fetch", self.connections, self.fetch_bytes)
     }

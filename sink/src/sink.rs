@@ -14,12 +14,15 @@ use rskafka::client::{Client, ClientBuilder};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::beside::Beside;
 use crate::caught_up::Goal;
 use crate::claims::Claims;
 use crate::database::Database;
 use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::KafkaLog;
+use crate::health::Health;
+use crate::latest::Latest;
 use crate::offsets::Place;
 use crate::outage::{Outage, wait};
 use crate::pump::Pump;
@@ -50,11 +53,20 @@ const GRACE: Duration = Duration::from_millis(700);
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary, SinkError> {
     let stats = Arc::new(Stats::default());
     let options = settings.database()?;
-    let database = Database::new(options.clone(), settings.connections);
+    let database = Database::new(options.clone(), settings.connections).counted(&stats);
+    let broker = format!("the broker {}", settings.brokers.join(","));
+    let broker = Arc::new(Outage::counted(broker, stats.retries("broker", "unavailable")));
+    let (latest, cache) = Latest::new(&settings.redis, &stats)?;
+    let (lag, at) = (settings.http.ready_lag(), settings.http.listen());
+    let health = Health::new(database.clone(), Arc::clone(&broker), Arc::clone(&stats), lag);
+    let health = Arc::new(health);
+    // The port first: one that is taken ends the sink before it does anything.
+    let mut beside = Beside::start(at, &health, cache, &stop).await?;
     info!("{settings}");
     let sink = Sink {
-        broker: Arc::new(Outage::new(format!("the broker {}", settings.brokers.join(",")))),
+        broker,
         database: database.clone(),
+        latest,
         stats: Arc::clone(&stats),
         settings,
     };
@@ -63,13 +75,20 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
     let ended = tokio::select! {
         ended = sink.work(&mut claims, &mut pumps) => ended,
         () = stats.report() => Ok(()),
+        () = health.beat() => Ok(()),
+        ended = beside.failed() => ended,
         () = stop.cancelled() => match sink.settings.until_caught_up {
             true => Err(SinkError::Stopped),
             false => Ok(()),
         },
     };
     stop.cancel(); // the pumps end in good order in any case
-    let drained = tokio::time::timeout(GRACE, pumps.drain()).await.unwrap_or(Ok(()));
+    let drained = tokio::time::timeout(GRACE, async {
+        pumps.drain().await?;
+        beside.end().await; // after the pumps: their last ticks are for the cache
+        Ok(())
+    });
+    let drained = drained.await.unwrap_or(Ok(()));
     pumps.abort().await;
     // Last, so that nobody begins with a partition that is still being written.
     claims.withdraw().await;
@@ -82,6 +101,7 @@ struct Sink {
     settings: Settings,
     database: Database,
     broker: Arc<Outage>,
+    latest: Latest,
     stats: Arc<Stats>,
 }
 
@@ -163,6 +183,7 @@ impl Sink {
                 info!("leaving {} partitions to sinks that see the broker", held.len());
             }
             held.clear();
+            self.stats.claimed(0);
             claims.withdraw().await;
             return Ok(());
         }
@@ -181,6 +202,7 @@ impl Sink {
             info!("holding {} of {} partitions", round.held.len(), view.places.len());
         }
         *held = round.held;
+        self.stats.claimed(held.len());
         Ok(())
     }
 
@@ -191,18 +213,9 @@ impl Sink {
         view: &View,
         place: &Place,
         stop: CancellationToken,
-    ) -> Option<impl Future<Output = Result<(), SinkError>> + use<>> {
-        let feed: Feed = *view.places.get(place)?;
-        let log = KafkaLog::new(
-            Arc::clone(&cluster.client),
-            cluster.kafka.clone(),
-            place.topic.clone(),
-            place.partition,
-            self.settings.gap_topic.clone(),
-            self.settings.fetch_bytes,
-        );
         let writer =
-            Writer::new(self.database.clone(), place.clone(), feed, Arc::clone(&self.stats));
+            Writer::new(self.database.clone(), place.clone(), feed, Arc::clone(&self.stats))
+                .offering(self.latest.clone());
         let pump = Pump::new(log, writer, Arc::clone(&self.broker), Arc::clone(&self.stats), stop);
         Some(pump.run())
     }

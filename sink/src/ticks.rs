@@ -49,6 +49,17 @@ impl<'a> TickRow<'a> {
             tick,
         })
     }
+
+    /// The record's fields.
+    pub(crate) fn tick(&self) -> &TickData<'a> {
+        &self.tick
+    }
+
+    /// What decides which of two ticks is the newer one: event time in microseconds since 1970,
+    /// receipt in milliseconds, id.
+    pub(crate) fn order(&self) -> (i64, i64, u128) {
+        (self.time.since_1970(), self.tick.received_at, self.tick.id.0)
+    }
 }
 
 /// Writes the rows that are not there yet and returns how many that were. Rows that are there

@@ -1,6 +1,7 @@
 //! One batch, one transaction: its rows, the dead letters among it, and the partition's offset.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
@@ -13,6 +14,7 @@ use crate::decode::{Feed, Rows, Unfit, decode};
 use crate::error::{Class, SinkError, class};
 use crate::fetch::Fetched;
 use crate::gaps::{self, GapRow};
+use crate::latest::Latest;
 use crate::offsets::{self, Counts, Last, Place, Standing};
 use crate::record::Record;
 use crate::stats::Stats;
@@ -48,13 +50,20 @@ pub(crate) struct Writer {
     feed: Feed,
     policy: CopyPolicy,
     stats: Arc<Stats>,
+    latest: Latest,
 }
 
 impl Writer {
     /// A writer for one partition of a topic that holds `feed`.
     pub(crate) fn new(database: Database, place: Place, feed: Feed, stats: Arc<Stats>) -> Self {
         let min_rows = if database.tcp { COPY_MIN_ROWS_TCP } else { COPY_MIN_ROWS };
-        Writer { database, place, feed, policy: CopyPolicy::new(min_rows), stats }
+        let (policy, latest) = (CopyPolicy::new(min_rows), Latest::default());
+        Writer { database, place, feed, policy, stats, latest }
+    }
+
+    /// The same, offering committed ticks to the cache.
+    pub(crate) fn offering(self, latest: Latest) -> Self {
+        Writer { latest, ..self }
     }
 
     /// The partition that this writes.
@@ -102,6 +111,7 @@ impl Writer {
         batch: &Fetched,
         copy: Option<&CopyData>,
     ) -> Result<Outcome, SinkError> {
+        let began = Instant::now();
         let copy = copy.filter(|copy| self.policy.try_copy(copy.rows));
         let copied = match copy {
             Some(copy) => self.copied(expected, batch, copy).await?,
@@ -111,7 +121,7 @@ impl Writer {
             Some(outcome) => outcome,
             None => self.inserted(expected, batch).await?,
         };
-        self.stats.wrote(self.feed, outcome);
+        self.stats.wrote(self.feed, outcome, began.elapsed());
         Ok(outcome)
     }
 
@@ -142,7 +152,10 @@ impl Writer {
             }
         };
         match written {
-            Ok(Some(_)) => self.policy.passed(),
+            Ok(Some(outcome)) => {
+                self.policy.passed();
+                self.offer(outcome, &copy.newest(&batch.records));
+            }
             Ok(None) => self.policy.conflict(),
             Err(_) => {}
         }
@@ -168,11 +181,23 @@ impl Writer {
                 lease.run(insert).await
             };
             match patience.judge(tried.await).await {
-                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(Some(outcome)) => {
+                    if let Rows::Ticks(ticks) = &rows {
+                        self.offer(outcome, &ticks::newest(ticks));
+                    }
+                    return Ok(outcome);
+                }
                 Ok(None) => {}
                 Err(Failure::Refused { .. }) if way == Way::Together => way = Way::Isolate,
                 Err(failure) => return Err(failure.into()),
             }
+        }
+    }
+
+    /// To the cache, once they are in the table.
+    fn offer(&self, outcome: Outcome, newest: &[&TickRow<'_>]) {
+        if let Outcome::Committed(_) = outcome {
+            self.latest.offer(newest);
         }
     }
 
@@ -220,9 +245,14 @@ impl Writer {
         let counts =
             Counts { records, rows: changed, duplicates: records - refused - changed, refused };
         let outcome = self.commit(transaction, expected, batch, counts).await?;
-        if outcome != Outcome::Fenced && !guilty.is_empty() {
-            let rows = guilty.len();
-            warn!(topic, partition, rows, "rows that the database refuses are in dead_letters");
+        if outcome != Outcome::Fenced {
+            for letter in rows.letters().iter().chain(unfit).chain(&guilty) {
+                self.stats.dead_letters(letter.stage(), letter.reason(), 1);
+            }
+            if !guilty.is_empty() {
+                let rows = guilty.len();
+                warn!(topic, partition, rows, "rows that the database refuses are in dead_letters");
+            }
         }
         Ok(outcome)
     }

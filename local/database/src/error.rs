@@ -112,6 +112,13 @@ pub enum DatabaseError {
         log: String,
     },
 
+    /// Redis ended, or did not answer, while it started.
+    #[error("Redis did not start; its log ends with:\n{log}")]
+    RedisNotStarted {
+        /// The last lines of its log.
+        log: String,
+    },
+
     /// The server has not ended in time.
     #[error("the database server has not ended {seconds} s after it was told to: see {log}")]
     NotStopped {

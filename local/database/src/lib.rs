@@ -15,6 +15,8 @@
 //! of its own. Every user of *this machine* can reach the former. It is for demo and tests on a machine
 //! of one's own; a database for more than that is given by `DATABASE_URL`.
 //!
+//! For tests there is also a [`redis`] server, and Prometheus' checker, from the same packages.
+//!
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `TICKPANDA_CACHE` | the cache folder | `$XDG_CACHE_HOME/tickpanda`, `~/.cache/tickpanda`; for root `/var/cache/tickpanda` |
@@ -33,6 +35,7 @@ mod error;
 mod folder;
 mod process;
 mod programs;
+pub mod redis;
 mod server;
 mod source;
 pub mod testing;

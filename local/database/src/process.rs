@@ -11,7 +11,8 @@ use crate::conf::Conf;
 use crate::folder::Folder;
 use crate::programs::Programs;
 
-const SUPERVISE: &str = include_str!("supervise.sh");
+/// See the file.
+pub(crate) const SUPERVISE: &str = include_str!("supervise.sh");
 
 /// A supervised server. Dropping it ends the server in the background.
 #[derive(Debug)]

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Fetches and unpacks what a database server needs into a cache folder. Installs nothing, needs no
+# Fetches and unpacks what a server for demo and tests needs into a cache folder. Installs nothing, needs no
 # root, and touches only that folder. Everything is made beside its place and renamed into it, under
 # a lock: a second caller waits and finds it done, a killed one leaves nothing that looks finished.
 #
 #   provision.sh unpack CACHE SUITE           real TimescaleDB from that Debian suite's own packages,
 #                                             into CACHE/SUITE/root
+#   provision.sh redis CACHE SUITE            Redis likewise, into CACHE/SUITE/redis
+#   provision.sh prometheus CACHE SUITE       promtool likewise, into CACHE/SUITE/prometheus
 #   provision.sh template CACHE BIN TARGET OWNER [PREFIX...]
 #                                             a fresh data directory made by BIN/initdb, which a new
 #                                             server copies. PREFIX runs initdb as an account that
@@ -57,16 +59,18 @@ CONF
 
 wrap_programs() { # BIN: each program runs under its own suite's ld.so and believes to be the wrapper,
   # so that PostgreSQL finds its share and lib folders, and initdb finds postgres, beside it
-  local program
+  local program programs=()
   mkdir "$1/elf"
   for program in "$1"/*; do
-    [ -f "$program" ] || continue
-    [ "$(head -c 4 "$program" | tail -c 3)" = ELF ] || continue
+    [ -f "$program" ] || continue # links count: redis-server is one, and goes by the name it is called
+    [ "$(head -c 4 "$program" | tail -c 3)" = ELF ] && programs+=("$program")
+  done
+  for program in "${programs[@]}"; do
     mv "$program" "$1/elf/"
     cat >"$program" <<'WRAPPER'
 #!/bin/sh
 b=${0%/*}; case $b in /*) ;; *) b=$(cd "$b" && pwd) ;; esac
-r=${b%/usr/lib/postgresql/*}
+r=${b%/usr/*}
 for ld in "$r"/usr/lib/*-linux-gnu/ld-linux-*.so.?; do break; done
 exec "$ld" --library-path "${ld%/*}" --argv0 "$b/${0##*/}" "$b/elf/${0##*/}" "$@"
 WRAPPER
@@ -75,19 +79,40 @@ WRAPPER
 }
 
 unpack() { # CACHE SUITE
-  local folder=$1/$2 pg keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  local pg
   case $2 in
     trixie) pg=17 ;;
     forky) pg=18 ;;
     *) die "no such suite: $2" ;;
   esac
-  [ ! -d "$folder/root" ] || return 0
+  [ -d /usr/share/zoneinfo ] || die "/usr/share/zoneinfo is missing (package tzdata)"
+  # What the package needs on an empty machine, less what a running server never loads.
+  fetch "$1/$2" "$2" root "postgresql-$pg-timescaledb" \
+    "^(postgresql-(client-)?$pg|postgresql-$pg-timescaledb|lib[^ ]*)\$" \
+    '^lib(llvm|z3|perl|.*-perl$|c-bin|c-l10n|bsd|edit|pam-|gdbm|db5|proc|text|json|ipc|io-)' \
+    "usr/lib/postgresql/$pg/bin" postgres
+}
+
+redis() { # CACHE SUITE
+  fetch "$1/$2" "$2" redis redis-server '^(redis-server|redis-tools|lua-[^ ]*|lib[^ ]*)$' \
+    '^lib(c-bin|c-l10n|pam-)' usr/bin redis-server
+}
+
+prometheus() { # CACHE SUITE
+  # One program of Go's, with next to no libraries.
+  fetch "$1/$2" "$2" prometheus promtool '^(promtool|lib[^ ]*)$' '^libc-(bin|l10n)' usr/bin promtool
+}
+
+fetch() { # FOLDER SUITE NAME PACKAGE KEEP DROP BIN PROGRAM: the package and those that it needs and whose
+  # names match KEEP and not DROP, into FOLDER/NAME, where BIN/PROGRAM then runs
+  local folder=$1 suite=$2 name=$3 package=$4 keep=$5 drop=$6 bin=$7 program=$8
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  [ ! -d "$folder/$name" ] || return 0
   local tool
   for tool in apt-get apt-config dpkg-deb; do
     command -v "$tool" >/dev/null || die "this is no Debian-like machine: $tool is missing"
   done
   [ -r "$keyring" ] || die "$keyring is missing (package debian-archive-keyring)"
-  [ -d /usr/share/zoneinfo ] || die "/usr/share/zoneinfo is missing (package tzdata)"
   local mirror=${TICKPANDA_DEBIAN_MIRROR:-$(mirror_of_host)}
   [ -n "$mirror" ] || die "no Debian mirror in this machine's apt sources: set TICKPANDA_DEBIAN_MIRROR"
 
@@ -99,16 +124,13 @@ unpack() { # CACHE SUITE
   apt=$(mktemp -d "${TMPDIR:-/tmp}/tickpanda-apt-XXXXXX")
   # shellcheck disable=SC2064  # the folder as it is named now
   trap "rm -rf '$apt' '$work'" EXIT
-  apt_config "$apt" "$mirror" "$2" "$keyring"
+  apt_config "$apt" "$mirror" "$suite" "$keyring"
   export APT_CONFIG=$apt/apt.conf
   timeout --foreground 120 apt-get -qq update >&2
-  # What the package needs on an empty machine, less what a running server never loads.
   local names
-  mapfile -t names < <(timeout --foreground 60 apt-get -qq install -y --print-uris "postgresql-$pg-timescaledb" |
-    sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p" |
-    grep -E "^(postgresql-(client-)?$pg|postgresql-$pg-timescaledb|lib[^ ]*)\$" |
-    grep -vE '^lib(llvm|z3|perl|.*-perl$|c-bin|c-l10n|bsd|edit|pam-|gdbm|db5|proc|text|json|ipc|io-)')
-  [ ${#names[@]} -gt 0 ] || die "Debian $2 at $mirror has no postgresql-$pg-timescaledb"
+  mapfile -t names < <(timeout --foreground 60 apt-get -qq install -y --print-uris "$package" |
+    sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p" | grep -E "$keep" | grep -vE "$drop")
+  [ ${#names[@]} -gt 0 ] || die "Debian $suite at $mirror has no $package"
   (cd "$work/debs" && timeout --foreground 600 apt-get -qq download "${names[@]}" >&2)
   local deb
   for deb in "$work"/debs/*.deb; do
@@ -116,11 +138,11 @@ unpack() { # CACHE SUITE
       --exclude='./usr/share/doc' --exclude='./usr/share/man' --exclude='./usr/share/locale' \
       --exclude='*/gconv' --exclude='*/bitcode' --exclude='*/llvmjit*'
   done
-  wrap_programs "$work/root/usr/lib/postgresql/$pg/bin"
+  wrap_programs "$work/root/$bin"
   chmod -R a+rX "$work/root"
   chmod a+rx "$folder"
-  "$work/root/usr/lib/postgresql/$pg/bin/postgres" --version >/dev/null || die "the unpacked postgres does not run"
-  mv -T "$work/root" "$folder/root"
+  "$work/root/$bin/$program" --version >/dev/null || die "the unpacked $program does not run"
+  mv -T "$work/root" "$folder/$name"
 }
 
 template() { # CACHE BIN TARGET OWNER [PREFIX...]

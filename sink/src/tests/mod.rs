@@ -5,6 +5,7 @@ mod pumping;
 mod refusals;
 mod sharing;
 mod speed;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -30,6 +30,14 @@ impl Pipeline {
             command.args(["--tick-topic", ticks, "--ohlcv-topic", candles]);
             command.args(["--dead-letter-topic", dead_letters, "--gap-topic", topic::GAPS]);
             command.env("DATABASE_URL", url);
+            // Empty is as good as none, and stronger than `.env`: a Redis for production gets no ticks
+            // of a demo, no second sink wants its port, and the URL says all about TLS.
+            for name in ["REDIS_HOST", "SINK_HTTP_LISTEN"] {
+                command.env(name, "");
+            }
+            for part in ["SSLMODE", "SSLROOTCERT", "SSLCERT", "SSLKEY"] {
+                command.env(format!("TIMESCALEDB_{part}"), "");
+            }
         });
         self.sink = Some(sink.await?);
 
