@@ -14,6 +14,7 @@
 //! | `pump` | one partition: the next batch is fetched while this one is written |
 //! | `fetch`, `record` | reading a partition; what is read |
 //! | `decode` | records to rows, or to dead letters |
+//! | `latest` | the newest tick of every pair, beside `ticks` |
 //! | `ticks`, `candles`, `dead_letters`, `gaps` | one table each: its row and its SQL |
 //! | `writer` | one batch, one transaction |
 //! | [`offsets`] | where each partition stands; the fence against a second writer |
@@ -33,6 +34,7 @@ mod decode;
 pub mod error;
 mod fetch;
 mod gaps;
+mod latest;
 mod micros;
 pub mod offsets;
 mod outage;

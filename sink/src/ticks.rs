@@ -4,12 +4,15 @@
 //! there already; `INSERT … SELECT FROM UNNEST … ON CONFLICT DO NOTHING` can. [`CopyPolicy`] decides
 //! which to try.
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 use sqlx::types::Uuid;
+use sqlx::{PgConnection, Postgres};
 use tickpanda_model::tick::TickData;
 use tickpanda_model::time;
 
 use crate::decode::{Unfit, check_text};
+use crate::latest;
 use crate::micros::Micros;
 use crate::record::Record;
 
@@ -49,39 +52,57 @@ impl<'a> TickRow<'a> {
             tick,
         })
     }
+
+    /// What there is one latest tick of.
+    pub(crate) fn pair(&self) -> [&str; 5] {
+        let tick = &self.tick;
+        [&tick.symbol, tick.kind.as_str(), &tick.market, &tick.base, &tick.quote]
+    }
+
+    /// What the latest is the greatest of; also the row's key in the table.
+    pub(crate) fn moment(&self) -> (Micros, u128) {
+        (self.time, self.tick.id.0)
+    }
 }
 
 /// Writes the rows that are not there yet and returns how many that were. Rows that are there
 /// already, also earlier in the same slice, are left alone.
 pub(crate) async fn insert(conn: &mut PgConnection, rows: &[TickRow<'_>]) -> sqlx::Result<u64> {
-    /// One column of all rows.
-    fn column<'r, T>(rows: &'r [TickRow<'_>], of: impl Fn(&'r TickRow<'_>) -> T) -> Vec<T> {
-        rows.iter().map(of).collect()
-    }
-    let done = sqlx::query(
-        "INSERT INTO ticks (time, symbol, price, volume, kind, market, base, quote, side, trade_id, \
+    let sql = "INSERT INTO ticks (time, symbol, price, volume, kind, market, base, quote, side, trade_id, \
                             ccseq, id, received_at)
          SELECT * FROM UNNEST($1::timestamptz[], $2::text[], $3::float8[], $4::float8[], $5::text[], \
                 $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int8[], $12::uuid[], \
                 $13::timestamptz[])
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(column(rows, |row| row.time))
-    .bind(column(rows, |row| &*row.tick.symbol))
-    .bind(column(rows, |row| row.price))
-    .bind(column(rows, |row| row.volume))
-    .bind(column(rows, |row| row.tick.kind.as_str()))
-    .bind(column(rows, |row| &*row.tick.market))
-    .bind(column(rows, |row| &*row.tick.base))
-    .bind(column(rows, |row| &*row.tick.quote))
-    .bind(column(rows, |row| row.tick.side.map(|side| side.as_str())))
-    .bind(column(rows, |row| row.tick.trade_id.as_deref()))
-    .bind(column(rows, |row| row.tick.ccseq))
-    .bind(column(rows, |row| Uuid::from_u128(row.tick.id.0)))
-    .bind(column(rows, |row| row.received_at))
-    .execute(conn)
-    .await?;
+         ON CONFLICT DO NOTHING";
+    let all: Vec<_> = rows.iter().collect();
+    let done = bind(sql, &all).execute(&mut *conn).await?;
+    latest::upsert(conn, rows).await?;
     Ok(done.rows_affected())
+}
+
+/// A statement that takes the rows as thirteen arrays, in the order of the table's columns.
+pub(crate) fn bind<'q>(
+    sql: &'static str,
+    rows: &'q [&TickRow<'_>],
+) -> Query<'q, Postgres, PgArguments> {
+    /// One column of all rows.
+    fn column<'q, 'a, T>(rows: &'q [&TickRow<'a>], of: impl Fn(&'q TickRow<'a>) -> T) -> Vec<T> {
+        rows.iter().map(|row| of(row)).collect()
+    }
+    sqlx::query(sql)
+        .bind(column(rows, |row| row.time))
+        .bind(column(rows, |row| &*row.tick.symbol))
+        .bind(column(rows, |row| row.price))
+        .bind(column(rows, |row| row.volume))
+        .bind(column(rows, |row| row.tick.kind.as_str()))
+        .bind(column(rows, |row| &*row.tick.market))
+        .bind(column(rows, |row| &*row.tick.base))
+        .bind(column(rows, |row| &*row.tick.quote))
+        .bind(column(rows, |row| row.tick.side.map(|side| side.as_str())))
+        .bind(column(rows, |row| row.tick.trade_id.as_deref()))
+        .bind(column(rows, |row| row.tick.ccseq))
+        .bind(column(rows, |row| Uuid::from_u128(row.tick.id.0)))
+        .bind(column(rows, |row| row.received_at))
 }
 
 /// Writes the rows by binary COPY; fails as a whole (SQLSTATE 23505) when one is there already.
@@ -98,7 +119,9 @@ pub(crate) async fn copy(conn: &mut PgConnection, rows: &[TickRow<'_>]) -> sqlx:
     // Always finish: in sqlx 0.9.0, abort() or a drop after a refusal leaves the connection one
     // reply behind. Where sending failed, the connection is broken and the caller closes it.
     let finished = copy.finish().await;
-    sent.and(finished)
+    let written = sent.and(finished)?;
+    latest::upsert(conn, rows).await?;
+    Ok(written)
 }
 
 /// The rows in the format that `COPY … (FORMAT binary)` reads, or `None` where a text is too long
