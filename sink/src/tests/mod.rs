@@ -1,6 +1,7 @@
 //! The sink against a real database; records come from values instead of a broker.
 
 mod exactness;
+mod histories;
 mod pumping;
 mod refusals;
 mod speed;
