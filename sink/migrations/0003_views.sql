@@ -19,9 +19,16 @@ CREATE TABLE newest_ticks (
 CREATE TABLE newest_ticks_state (complete boolean NOT NULL);
 INSERT INTO newest_ticks_state VALUES (TRUE);
 
-INSERT INTO newest_ticks
-SELECT DISTINCT ON (symbol, kind, market, base, quote) * FROM ticks
-ORDER BY symbol, kind, market, base, quote, time DESC, id DESC;
+-- The same found in ticks itself. A function, because a query would be planned, and all chunks locked
+-- for it (0.4 s with 1,400 of them), also where it is not run.
+CREATE FUNCTION tickpanda_latest_of_all() RETURNS SETOF ticks
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN QUERY SELECT DISTINCT ON (symbol, kind, market, base, quote) * FROM ticks
+                 ORDER BY symbol, kind, market, base, quote, time DESC, id DESC;
+END
+$$;
+INSERT INTO newest_ticks SELECT * FROM tickpanda_latest_of_all();
 
 CREATE FUNCTION tickpanda_foreign_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -44,9 +51,7 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     LOCK TABLE ticks, newest_ticks, newest_ticks_state IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM newest_ticks;
-    INSERT INTO newest_ticks
-    SELECT DISTINCT ON (symbol, kind, market, base, quote) * FROM ticks
-    ORDER BY symbol, kind, market, base, quote, time DESC, id DESC;
+    INSERT INTO newest_ticks SELECT * FROM tickpanda_latest_of_all();
     UPDATE newest_ticks_state SET complete = TRUE;
 END
 $$;
@@ -54,9 +59,7 @@ $$;
 CREATE VIEW latest_ticks AS
 SELECT * FROM newest_ticks WHERE (SELECT complete FROM newest_ticks_state)
 UNION ALL
-(SELECT DISTINCT ON (symbol, kind, market, base, quote) * FROM ticks
- WHERE NOT (SELECT complete FROM newest_ticks_state)
- ORDER BY symbol, kind, market, base, quote, time DESC, id DESC);
+SELECT * FROM tickpanda_latest_of_all() WHERE NOT (SELECT complete FROM newest_ticks_state);
 
 -- ── candles_1m, _5m, _15m, _1h, _1d ─────────────────────────────────────────────────────────────
 

@@ -2,8 +2,10 @@
 
 mod exactness;
 mod histories;
+mod late;
 mod pumping;
 mod refusals;
+mod schema;
 mod speed;
 
 use std::collections::BTreeMap;
