@@ -259,6 +259,14 @@ async fn common_questions_are_answered_from_an_index() {
          AND bucket BETWEEN '2024-01-01Z' AND '2024-01-02Z' ORDER BY bucket",
     );
     assert!(!range.await.contains("Seq Scan on ohlcv "));
+    let candles = plan(
+        &bench,
+        "SELECT * FROM candles_1m WHERE symbol = 'S7' AND bucket >= '2024-01-03Z' AND bucket < '2024-01-04Z'",
+    );
+    let candles = candles.await;
+    assert!(candles.contains("ticks_symbol_time"), "{candles}");
+    let chunks = candles.matches("_chunk  (cost").count();
+    assert_eq!(chunks, 1, "of six chunks one is read: {candles}");
 }
 
 async fn plan(bench: &Bench, sql: &'static str) -> String {
