@@ -545,8 +545,8 @@ fn records(market: &str, feed: Feed, log: &[Stretch], first: i64) -> Vec<(Record
             }
             Stretch::Again { back, many } => {
                 let start = events.len().saturating_sub(back.into());
-                let again = &events[start..(start + usize::from(many)).min(events.len())];
-                events.extend_from_slice(&again.to_vec());
+                let end = (start + usize::from(many)).min(events.len());
+                events.extend_from_within(start..end);
             }
             Stretch::Bad(many) => events.extend((0..many).map(|_| None)),
         }
