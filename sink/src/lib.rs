@@ -18,6 +18,8 @@
 //! | `pump` | one partition: the next batch is fetched while this one is written |
 //! | `fetch`, `record` | reading a partition; what is read |
 //! | `decode` | records to rows, or to dead letters |
+//! | `copy` | COPY into `ticks`, and when to try it |
+//! | `newest` | the newest tick of every pair, beside `ticks` |
 //! | `ticks`, `candles`, `dead_letters`, `gaps` | one table each: its row and its SQL |
 //! | `writer` | one batch, one transaction |
 //! | [`offsets`] | where each partition stands; the fence against a second writer |
@@ -38,6 +40,7 @@ mod beside;
 mod candles;
 mod caught_up;
 mod claims;
+mod copy;
 mod database;
 mod dead_letters;
 mod decode;
@@ -48,6 +51,7 @@ mod health;
 pub mod http;
 pub mod latest;
 mod micros;
+mod newest;
 pub mod offsets;
 mod outage;
 mod pump;

@@ -68,8 +68,10 @@ impl Outage {
 
     /// How long it has been away, if it is.
     pub(crate) fn lasts(&self) -> Option<Duration> {
-        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.map(|since| since.elapsed())
+        match *self.lock() {
+            State::Away(since, _) => Some(since.elapsed()),
+            State::Unknown | State::Serves(_) => None,
+        }
     }
 
     /// A try succeeded.

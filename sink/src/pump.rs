@@ -16,6 +16,7 @@ use tickpanda_model::gap::{GapEvent, GapState};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::copy::CopyData;
 use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::{FetchError, Fetched, Log};
@@ -23,7 +24,6 @@ use crate::micros::{Micros, now_millis};
 use crate::offsets::{self, Last, Standing};
 use crate::outage::{Outage, wait};
 use crate::stats::Stats;
-use crate::ticks::CopyData;
 use crate::writer::{Outcome, Writer};
 
 /// How often telling of a hole is tried again: a few seconds.

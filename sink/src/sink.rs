@@ -63,13 +63,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
     // The port first: one that is taken ends the sink before it does anything.
     let mut beside = Beside::start(at, &health, cache, &stop).await?;
     info!("{settings}");
-    let sink = Sink {
-        broker,
-        database: database.clone(),
-        latest,
-        stats: Arc::clone(&stats),
-        settings,
-    };
+    let sink =
+        Sink { broker, database: database.clone(), latest, stats: Arc::clone(&stats), settings };
     let mut claims = Claims::new(&options);
     let mut pumps = Pumps::new(stop.child_token());
     let ended = tokio::select! {
@@ -213,6 +208,16 @@ impl Sink {
         view: &View,
         place: &Place,
         stop: CancellationToken,
+    ) -> Option<impl Future<Output = Result<(), SinkError>> + use<>> {
+        let feed: Feed = *view.places.get(place)?;
+        let log = KafkaLog::new(
+            Arc::clone(&cluster.client),
+            cluster.kafka.clone(),
+            place.topic.clone(),
+            place.partition,
+            self.settings.gap_topic.clone(),
+            self.settings.fetch_bytes,
+        );
         let writer =
             Writer::new(self.database.clone(), place.clone(), feed, Arc::clone(&self.stats))
                 .offering(self.latest.clone());

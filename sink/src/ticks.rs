@@ -1,16 +1,16 @@
-//! `tick-data` into the table `ticks`: reading a record, and the two ways of writing many.
-//!
-//! Binary COPY costs the database a third of what an INSERT does, but can't skip a row that is
-//! there already; `INSERT … SELECT FROM UNNEST … ON CONFLICT DO NOTHING` can. [`CopyPolicy`] decides
-//! which to try.
+//! `tick-data` into the table `ticks`: reading a record, and writing rows where some may be there already.
+//! `copy` has the faster way for rows that are all new.
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 use sqlx::types::Uuid;
+use sqlx::{PgConnection, Postgres};
 use tickpanda_model::tick::TickData;
 use tickpanda_model::time;
 
 use crate::decode::{Unfit, check_text};
 use crate::micros::Micros;
+use crate::newest;
 use crate::record::Record;
 
 /// One row of `ticks`, borrowing its texts from the record.
@@ -55,73 +55,61 @@ impl<'a> TickRow<'a> {
         &self.tick
     }
 
-    /// What decides which of two ticks is the newer one: event time in microseconds since 1970,
-    /// receipt in milliseconds, id.
-    pub(crate) fn order(&self) -> (i64, i64, u128) {
-        (self.time.since_1970(), self.tick.received_at, self.tick.id.0)
+    /// What there is one newest tick of.
+    pub(crate) fn pair(&self) -> [&str; 5] {
+        let tick = &self.tick;
+        [&tick.symbol, tick.kind.as_str(), &tick.market, &tick.base, &tick.quote]
+    }
+
+    /// What decides which of two ticks is the newer one; also the row's key in the table.
+    pub(crate) fn moment(&self) -> (Micros, u128) {
+        (self.time, self.tick.id.0)
     }
 }
 
 /// Writes the rows that are not there yet and returns how many that were. Rows that are there
 /// already, also earlier in the same slice, are left alone.
 pub(crate) async fn insert(conn: &mut PgConnection, rows: &[TickRow<'_>]) -> sqlx::Result<u64> {
-    /// One column of all rows.
-    fn column<'r, T>(rows: &'r [TickRow<'_>], of: impl Fn(&'r TickRow<'_>) -> T) -> Vec<T> {
-        rows.iter().map(of).collect()
-    }
-    let done = sqlx::query(
-        "INSERT INTO ticks (time, symbol, price, volume, kind, market, base, quote, side, trade_id, \
+    let sql = "INSERT INTO ticks (time, symbol, price, volume, kind, market, base, quote, side, trade_id, \
                             ccseq, id, received_at)
          SELECT * FROM UNNEST($1::timestamptz[], $2::text[], $3::float8[], $4::float8[], $5::text[], \
                 $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int8[], $12::uuid[], \
                 $13::timestamptz[])
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(column(rows, |row| row.time))
-    .bind(column(rows, |row| &*row.tick.symbol))
-    .bind(column(rows, |row| row.price))
-    .bind(column(rows, |row| row.volume))
-    .bind(column(rows, |row| row.tick.kind.as_str()))
-    .bind(column(rows, |row| &*row.tick.market))
-    .bind(column(rows, |row| &*row.tick.base))
-    .bind(column(rows, |row| &*row.tick.quote))
-    .bind(column(rows, |row| row.tick.side.map(|side| side.as_str())))
-    .bind(column(rows, |row| row.tick.trade_id.as_deref()))
-    .bind(column(rows, |row| row.tick.ccseq))
-    .bind(column(rows, |row| Uuid::from_u128(row.tick.id.0)))
-    .bind(column(rows, |row| row.received_at))
-    .execute(conn)
-    .await?;
+         ON CONFLICT DO NOTHING";
+    let all: Vec<_> = rows.iter().collect();
+    let done = bind(sql, &all).execute(&mut *conn).await?;
+    newest::upsert(conn, &newest::of(rows)).await?;
     Ok(done.rows_affected())
 }
 
-/// A batch in the form that COPY sends: made while the batch before is written.
-#[derive(Debug)]
-pub(crate) struct CopyData {
-    bytes: Vec<u8>,
-    pub(crate) rows: usize,
-}
-
-impl CopyData {
-    /// All records as rows, or `None` where one of them is none, or is too long for the format. Source:
-    /// PostgreSQL, "COPY", "Binary Format".
-    pub(crate) fn of(records: &[Record]) -> Option<Self> {
-        let values: usize = records.iter().map(|record| record.bytes().len()).sum();
-        // A row is shorter than the JSON that it was read from, but for the lengths of its fields.
-        let mut bytes = Vec::with_capacity(64 + values);
-        bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
-        bytes.extend_from_slice(&[0; 8]); // no flags, no header extension
-        for record in records {
-            TickRow::read(record).ok()?.append_to(&mut bytes)?;
-        }
-        bytes.extend_from_slice(&(-1i16).to_be_bytes());
-        Some(CopyData { bytes, rows: records.len() })
+/// A statement that takes the rows as thirteen arrays, in the order of the table's columns.
+pub(crate) fn bind<'q>(
+    sql: &'static str,
+    rows: &'q [&TickRow<'_>],
+) -> Query<'q, Postgres, PgArguments> {
+    /// One column of all rows.
+    fn column<'q, 'a, T>(rows: &'q [&TickRow<'a>], of: impl Fn(&'q TickRow<'a>) -> T) -> Vec<T> {
+        rows.iter().map(|row| of(row)).collect()
     }
+    sqlx::query(sql)
+        .bind(column(rows, |row| row.time))
+        .bind(column(rows, |row| &*row.tick.symbol))
+        .bind(column(rows, |row| row.price))
+        .bind(column(rows, |row| row.volume))
+        .bind(column(rows, |row| row.tick.kind.as_str()))
+        .bind(column(rows, |row| &*row.tick.market))
+        .bind(column(rows, |row| &*row.tick.base))
+        .bind(column(rows, |row| &*row.tick.quote))
+        .bind(column(rows, |row| row.tick.side.map(|side| side.as_str())))
+        .bind(column(rows, |row| row.tick.trade_id.as_deref()))
+        .bind(column(rows, |row| row.tick.ccseq))
+        .bind(column(rows, |row| Uuid::from_u128(row.tick.id.0)))
+        .bind(column(rows, |row| row.received_at))
 }
 
 impl TickRow<'_> {
-    /// The row as COPY's binary format has it; `None` where a text is too long for that.
-    fn append_to(&self, out: &mut Vec<u8>) -> Option<()> {
+    /// Appends the row as COPY's binary format has it; `None` where a text is too long for that.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) -> Option<()> {
         const COLUMNS: i16 = 13;
         let tick = &self.tick;
         out.extend_from_slice(&COLUMNS.to_be_bytes());
@@ -141,21 +129,6 @@ impl TickRow<'_> {
     }
 }
 
-/// Writes a batch by binary COPY; fails as a whole (SQLSTATE 23505) when a row is there already.
-pub(crate) async fn copy(conn: &mut PgConnection, batch: &CopyData) -> sqlx::Result<u64> {
-    let mut copy = conn
-        .copy_in_raw(
-            "COPY ticks (time, symbol, price, volume, kind, market, base, quote, side, trade_id, \
-             ccseq, id, received_at) FROM STDIN (FORMAT binary)",
-        )
-        .await?;
-    let sent = copy.send(&batch.bytes[..]).await.map(|_| ());
-    // Always finish: in sqlx 0.9.0, abort() or a drop after a refusal leaves the connection one
-    // reply behind. Where sending failed, the connection is broken and the caller closes it.
-    let finished = copy.finish().await;
-    sent.and(finished)
-}
-
 /// One field: its length and its bytes, or −1 for NULL.
 fn field(out: &mut Vec<u8>, value: Option<&[u8]>) -> Option<()> {
     match value {
@@ -166,75 +139,4 @@ fn field(out: &mut Vec<u8>, value: Option<&[u8]>) -> Option<()> {
         None => out.extend_from_slice(&(-1i32).to_be_bytes()),
     }
     Some(())
-}
-
-/// Whether a batch is tried by COPY first.
-///
-/// Duplicates come in runs (a vendor replays on reconnect, a transform re-runs three seconds), so
-/// after a conflict the next batches take the tolerant way at once: one, then two, … up to
-/// [`CopyPolicy::MAX_PAUSE`] while the conflicts last. A COPY that passes forgets them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CopyPolicy {
-    min_rows: usize,
-    pause: u32,
-    last_pause: u32,
-}
-
-impl CopyPolicy {
-    /// At most this many batches in a row without trying COPY again.
-    const MAX_PAUSE: u32 = 32;
-
-    /// A policy that never copies fewer rows than `min_rows`: below that, COPY's extra round trips
-    /// cost more than they save.
-    pub(crate) fn new(min_rows: usize) -> Self {
-        CopyPolicy { min_rows, pause: 0, last_pause: 0 }
-    }
-
-    /// Decides for a batch of so many rows.
-    pub(crate) fn try_copy(&mut self, rows: usize) -> bool {
-        if rows < self.min_rows {
-            return false;
-        }
-        let copy = self.pause == 0;
-        self.pause = self.pause.saturating_sub(1);
-        copy
-    }
-
-    /// A COPY met a row that was there already.
-    pub(crate) fn conflict(&mut self) {
-        self.last_pause = (self.last_pause * 2).clamp(1, Self::MAX_PAUSE);
-        self.pause = self.last_pause;
-    }
-
-    /// A COPY passed.
-    pub(crate) fn passed(&mut self) {
-        self.last_pause = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn after_conflicts_copy_pauses_longer_and_longer_but_is_tried_again() {
-        let mut policy = CopyPolicy::new(10);
-        assert!(!policy.try_copy(9), "small batches are never copied");
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            assert!(policy.try_copy(10));
-            policy.conflict();
-            let pause = (0..).take_while(|_| {
-                !policy.clone().try_copy(10) && {
-                    policy.try_copy(10);
-                    true
-                }
-            });
-            pauses.push(pause.count());
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
-        assert!(policy.try_copy(10));
-        policy.passed();
-        assert!(policy.try_copy(10), "a success forgets the conflicts");
-    }
 }

@@ -8,6 +8,7 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tickpanda_model::gap::GapEvent;
 use tracing::warn;
 
+use crate::copy::{self, CopyData, CopyPolicy};
 use crate::database::{Database, Failure, Patience};
 use crate::dead_letters::{self, DeadLetter};
 use crate::decode::{Feed, Rows, Unfit, decode};
@@ -15,10 +16,11 @@ use crate::error::{Class, SinkError, class};
 use crate::fetch::Fetched;
 use crate::gaps::{self, GapRow};
 use crate::latest::Latest;
+use crate::newest;
 use crate::offsets::{self, Counts, Last, Place, Standing};
 use crate::record::Record;
 use crate::stats::Stats;
-use crate::ticks::{self, CopyData, CopyPolicy};
+use crate::ticks::TickRow;
 
 /// COPY is worth its extra round trips from about here on (`cargo xtask bench sink` measures it).
 const COPY_MIN_ROWS: usize = 200;
@@ -138,11 +140,15 @@ impl Writer {
         batch: &Fetched,
         copy: &CopyData,
     ) -> Result<Option<Outcome>, SinkError> {
+        let newest = copy.newest(&batch.records);
         let mut patience = self.patience(expected);
         let written = loop {
             let tried = async {
                 let lease = self.database.lease().await?;
-                lease.run(async |conn| self.copy(conn, expected, batch, copy).await).await
+                let copy = async |conn: &mut PoolConnection<Postgres>| {
+                    self.copy(conn, expected, batch, copy, &newest).await
+                };
+                lease.run(copy).await
             };
             match patience.judge(tried.await).await {
                 Ok(Some(outcome)) => break Ok(Some(outcome)),
@@ -154,7 +160,7 @@ impl Writer {
         match written {
             Ok(Some(outcome)) => {
                 self.policy.passed();
-                self.offer(outcome, &copy.newest(&batch.records));
+                self.offer(outcome, &newest.iter().collect::<Vec<_>>());
             }
             Ok(None) => self.policy.conflict(),
             Err(_) => {}
@@ -183,7 +189,7 @@ impl Writer {
             match patience.judge(tried.await).await {
                 Ok(Some(outcome)) => {
                     if let Rows::Ticks(ticks) = &rows {
-                        self.offer(outcome, &ticks::newest(ticks));
+                        self.offer(outcome, &newest::of(ticks));
                     }
                     return Ok(outcome);
                 }
@@ -207,9 +213,11 @@ impl Writer {
         expected: i64,
         batch: &Fetched,
         copy: &CopyData,
+        newest: &[TickRow<'_>],
     ) -> sqlx::Result<Outcome> {
         let mut transaction = conn.begin().await?;
-        let rows = ticks::copy(&mut transaction, copy).await?;
+        let rows = copy::copy(&mut transaction, copy).await?;
+        newest::upsert(&mut transaction, &newest.iter().collect::<Vec<_>>()).await?;
         let counts = Counts { records: rows, rows, ..Counts::default() };
         self.commit(transaction, expected, batch, counts).await
     }

@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod community;
 mod fuzz;
 
 use std::ffi::OsString;
@@ -38,6 +39,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run the sink's migrations on TimescaleDB's community edition (continuous aggregates,
+    /// compression, policies), in WebAssembly: needs Node.js and npm.
+    Community,
     /// Fuzz the transform, and assert its contract of every input; fetches cargo-fuzz if need be.
     Fuzz(fuzz::Fuzz),
     /// Measure: natively, and in Wasm as the broker runs it.
@@ -62,6 +66,7 @@ fn main() -> Result<()> {
             become_program(demo)
         }
         Task::Bench(bench) => bench::run(bench),
+        Task::Community => community::run(),
         Task::Fuzz(fuzz) => fuzz::run(fuzz),
         Task::MakeTrades { args } => {
             build::programs()?;

@@ -27,8 +27,6 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,25 +94,13 @@ impl Latest {
         Ok((Latest(Some(shared)), Some(task)))
     }
 
-    /// Offers ticks that are committed, in any order, also such as were there already.
-    pub(crate) fn offer(&self, rows: &[TickRow<'_>]) {
+    /// Offers ticks that are committed, the newest of each pair at least; also such as were there already.
+    pub(crate) fn offer(&self, newest: &[&TickRow<'_>]) {
         let Some(shared) = &self.0 else { return };
-        // The newest of each key first, with names that are only borrowed: a batch has thousands of
-        // ticks and few keys.
-        let mut batch = HashMap::<_, &TickRow<'_>>::new();
-        for row in rows {
+        let ticks = newest.iter().map(|row| {
             let tick = row.tick();
-            match batch.entry((tick.kind, &*tick.market, &*tick.base, &*tick.quote)) {
-                Entry::Occupied(mut there) => {
-                    if there.get().order() < row.order() {
-                        there.insert(row);
-                    }
-                }
-                Entry::Vacant(place) => _ = place.insert(row),
-            }
-        }
-        let ticks = batch.into_iter().map(|((kind, market, base, quote), row)| {
-            (newest::key(kind.as_str(), market, base, quote), Tick::of(row))
+            let key = newest::key(tick.kind.as_str(), &tick.market, &tick.base, &tick.quote);
+            (key, Tick::of(row))
         });
         shared.offer(ticks.collect());
         shared.came.notify_one();

@@ -30,7 +30,8 @@ impl Tick {
     /// The contract of the hash: the topic's own names and digits, and `time` in microseconds.
     pub(super) fn of(row: &TickRow<'_>) -> Self {
         let tick = row.tick();
-        let order = row.order();
+        let ((time, id), received_at) = (row.moment(), tick.received_at);
+        let order = (time.since_1970(), received_at, id);
         let mut fields = vec![
             ("symbol", tick.symbol.to_string()),
             ("price", tick.price.as_str().to_owned()),

@@ -41,7 +41,7 @@ impl Cache {
 
     fn offer(&self, records: &[Record]) {
         let rows: Vec<_> = records.iter().map(|record| TickRow::read(record).unwrap()).collect();
-        self.latest.offer(&rows);
+        self.latest.offer(&rows.iter().collect::<Vec<_>>());
     }
 
     async fn stop(self) {
@@ -326,7 +326,7 @@ async fn a_redis_that_never_answers_delays_no_batch() {
     writer.open(0).await.unwrap();
     let began = Instant::now();
     for n in 0..50 {
-        let written = writer.write(n, &batch(vec![tick(n, n)])).await.unwrap();
+        let written = writer.put(n, &batch(vec![tick(n, n)])).await.unwrap();
         assert_eq!(written, counts(1, 0, 0));
     }
     // One wait for an answer of Redis would be two seconds.
@@ -343,9 +343,9 @@ async fn the_writer_offers_what_it_has_committed_also_what_was_there_already() {
     for run in 0..2 {
         let cache = Cache::to(redis.port(), &[]);
         let mut writer = bench.writer(Feed::Ticks).offering(cache.latest.clone());
-        let from = writer.open(0).await.unwrap();
+        let from = writer.open(0).await.unwrap().next_offset;
         let ticks = [5, 9, 2].map(|event| tick(from, event)).into();
-        let written = writer.write(from, &batch(ticks)).await.unwrap();
+        let written = writer.put(from, &batch(ticks)).await.unwrap();
         assert_eq!(written, if run == 0 { counts(3, 0, 0) } else { counts(0, 3, 0) });
         field_is(redis.port(), BTC, "trade_id", "9").await;
         connect(redis.port()).await.flushall().await.unwrap();

@@ -1,8 +1,11 @@
 //! The sink against a real database; records come from values instead of a broker.
 
 mod exactness;
+mod histories;
+mod late;
 mod pumping;
 mod refusals;
+mod schema;
 mod sharing;
 mod speed;
 mod tls;
