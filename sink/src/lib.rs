@@ -21,6 +21,7 @@
 //! | `database`, `outage` | connections; waiting for what is away |
 //! | [`error`] | [`SinkError`], and what each SQLSTATE asks for |
 //! | `micros` | a moment as PostgreSQL stores it |
+//! | [`row`] | rows cell by cell, for who compares tables and topics |
 //! | `stats` | counters and the line in the log |
 //!
 //! **Must never** write rows and their offset in different transactions. Because they are in one,
@@ -38,6 +39,7 @@ pub mod offsets;
 mod outage;
 mod pump;
 mod record;
+pub mod row;
 pub mod schema;
 pub mod settings;
 mod sink;

@@ -12,6 +12,7 @@ use tickpanda_model::time;
 use crate::decode::{Unfit, check_text};
 use crate::micros::Micros;
 use crate::record::Record;
+use crate::row::Cell;
 
 /// One row of `ticks`, borrowing its texts from the record.
 #[derive(Debug)]
@@ -48,6 +49,26 @@ impl<'a> TickRow<'a> {
             },
             tick,
         })
+    }
+
+    /// In the order of the columns that [`insert`] and [`copy`] write.
+    pub(crate) fn cells(&self) -> [Cell<'_>; 13] {
+        let tick = &self.tick;
+        [
+            Cell::Time(self.time),
+            Cell::text(Some(&tick.symbol)),
+            Cell::Float(self.price),
+            Cell::float(self.volume),
+            Cell::text(Some(tick.kind.as_str())),
+            Cell::text(Some(&tick.market)),
+            Cell::text(Some(&tick.base)),
+            Cell::text(Some(&tick.quote)),
+            Cell::text(tick.side.map(|side| side.as_str())),
+            Cell::text(tick.trade_id.as_deref()),
+            tick.ccseq.map_or(Cell::Null, Cell::Int),
+            Cell::Id(tick.id.0),
+            Cell::Time(self.received_at),
+        ]
     }
 }
 

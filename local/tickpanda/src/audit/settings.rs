@@ -1,0 +1,156 @@
+//! What a person can say to the audit: the variables and flags of source and sink, by their names.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser as _};
+use sqlx::postgres::PgConnectOptions;
+use tickpanda_model::topic;
+use tickpanda_sink::row::Micros;
+use tickpanda_sink::{Settings as SinkSettings, SinkError};
+
+/// Compare the database with the raw topics, row by row.
+///
+/// Reads every raw record from the beginning, makes of it what the transform makes of it, and looks
+/// whether the sink's tables hold exactly that. It only reads. The exit code is 0 where all agrees, 1
+/// on any difference, 2 for a wrong setting. What runs meanwhile may go on running.
+#[derive(Args, Clone)]
+pub struct AuditSettings {
+    /// Brokers to start from, `host:port`, separated by commas.
+    #[arg(
+        long,
+        env = "KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        default_value = "localhost:9092"
+    )]
+    pub(crate) brokers: Vec<String>,
+
+    /// A raw topic; may be given several times, and must name all that were ever written to.
+    #[arg(long, env = "TICKPANDA_RAW_TOPIC", value_name = "TOPIC", default_value = topic::RAW, value_delimiter = ',')]
+    pub(crate) raw_topic: Vec<String>,
+    /// The transform's topic with ticks, as the sink's.
+    #[arg(long, env = "TICK_TOPIC", value_name = "TOPIC", default_value = topic::TICKS)]
+    pub(crate) tick_topic: String,
+    /// The transform's topic with candles, as the sink's.
+    #[arg(long, env = "OHLCV_TOPIC", value_name = "TOPIC", default_value = topic::CANDLES)]
+    pub(crate) ohlcv_topic: String,
+    /// The transform's topic with dead letters, as the sink's.
+    #[arg(long, env = "DEAD_LETTER_TOPIC", value_name = "TOPIC", default_value = topic::DEAD_LETTERS)]
+    pub(crate) dead_letter_topic: String,
+
+    /// The database, `postgres://user:password@host:port/name`; a Unix socket's folder as `?host=/folder`.
+    /// Where it is set, the TIMESCALEDB settings are not used.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// The database's host, or the folder of its Unix socket.
+    #[arg(long, env = "TIMESCALEDB_HOST", value_name = "HOST", default_value = "localhost")]
+    timescaledb_host: String,
+    /// The database's port.
+    #[arg(long, env = "TIMESCALEDB_PORT", value_name = "PORT", default_value_t = 5432)]
+    timescaledb_port: u16,
+    /// The database's user.
+    #[arg(long, env = "TIMESCALEDB_USERNAME", value_name = "NAME", default_value = "postgres")]
+    timescaledb_username: String,
+    /// The user's password.
+    #[arg(long, env = "TIMESCALEDB_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    timescaledb_password: Option<String>,
+    /// The database's name.
+    #[arg(long, env = "TIMESCALEDB_DATABASE", value_name = "NAME", default_value = "ticks")]
+    timescaledb_database: String,
+
+    /// Compare only rows from this time on, such as 2026-11-01T00:00:00Z: for tables whose old rows were
+    /// deleted by hand. What TimescaleDB's retention or drop_chunks took is known without it.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(crate) since: Option<Micros>,
+
+    /// How long to wait for a pipeline that is running to write what is missing.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) settle: Duration,
+
+    /// The result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Where to keep, while it runs, 80 bytes for each row on each side [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) temp_dir: Option<PathBuf>,
+}
+
+impl AuditSettings {
+    /// Where and as whom to connect to the database: as the sink decides it.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`].
+    pub(crate) fn database(&self) -> Result<PgConnectOptions, SinkError> {
+        let settings = SinkSettings::try_parse_from(["tickpanda-sink"]);
+        let settings = settings.map_err(|error| SinkError::Setting {
+            name: "the environment",
+            problem: error.to_string(),
+        })?;
+        SinkSettings {
+            database_url: self.database_url.clone(),
+            timescaledb_host: self.timescaledb_host.clone(),
+            timescaledb_port: self.timescaledb_port,
+            timescaledb_username: self.timescaledb_username.clone(),
+            timescaledb_password: self.timescaledb_password.clone(),
+            timescaledb_database: self.timescaledb_database.clone(),
+            ..settings
+        }
+        .database()
+    }
+
+    /// The output topics, in the order of their tables.
+    pub(crate) fn outputs(&self) -> [String; 3] {
+        [self.tick_topic.clone(), self.ohlcv_topic.clone(), self.dead_letter_topic.clone()]
+    }
+}
+
+fn since(text: &str) -> Result<Micros, String> {
+    let wrong = || "a time is written as 2026-11-01T00:00:00Z".to_owned();
+    let time: SystemTime = humantime::parse_rfc3339_weak(text).map_err(|_| wrong())?;
+    let micros = time.duration_since(UNIX_EPOCH).map_err(|_| wrong())?.as_micros();
+    i64::try_from(micros).ok().and_then(Micros::new).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        audit: AuditSettings,
+    }
+
+    fn parse(args: &[&str]) -> Result<AuditSettings, String> {
+        let args = std::iter::once(&"audit").chain(args);
+        Cli::try_parse_from(args).map(|cli| cli.audit).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name_and_no_secret_is_shown() {
+        for (args, name) in [
+            (["--settle", "soon"], "--settle"),
+            (["--since", "yesterday"], "--since"),
+            (["--timescaledb-port", "http"], "--timescaledb-port"),
+        ] {
+            let error = parse(&args).err().unwrap();
+            assert!(error.contains(name), "{error}");
+        }
+        let settings = parse(&["--database-url", "mysql://u:hunter2@h/d"]).unwrap();
+        let error = settings.database().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().starts_with("DATABASE_URL"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn raw_topics_add_up_and_a_time_needs_no_fraction() {
+        let settings = parse(&["--raw-topic", "a", "--raw-topic", "b"]).unwrap();
+        assert_eq!(settings.raw_topic, ["a", "b"]);
+        let settings = parse(&["--since", "2026-11-01T00:00:00Z"]).unwrap();
+        assert_eq!(settings.since.unwrap().to_string(), "2026-11-01T00:00:00.000000Z");
+    }
+}
