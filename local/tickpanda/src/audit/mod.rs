@@ -51,7 +51,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use sqlx::postgres::PgConnectOptions;
-use tickpanda_kafka::{At, Client, ClientConfig};
+use tickpanda_kafka::{At, Client, ClientConfig, KafkaError};
 use tickpanda_sink::cluster_key;
 use tickpanda_sink::row::Table;
 
@@ -80,7 +80,14 @@ pub(crate) async fn run(settings: AuditSettings) -> Result<ExitCode> {
             return Ok(ExitCode::from(error.exit_code()));
         }
     };
-    let report = audit(&settings, database).await?;
+    let report = match audit(&settings, database).await {
+        // A topic's name is a setting.
+        Err(error) if matches!(error.downcast_ref(), Some(KafkaError::UnknownTopic { .. })) => {
+            eprintln!("tickpanda: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+        report => report?,
+    };
     println!("{report}");
     if let Some(file) = &settings.json {
         write_json(file, &report)?;
