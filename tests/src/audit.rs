@@ -30,6 +30,9 @@ use crate::wasm;
 /// Of the raw and output topics.
 pub const PARTITIONS: i32 = 2;
 
+/// Records in one batch: the topic takes a megabyte.
+const AT_ONCE: usize = 2000;
+
 /// A raw record at a time (ms).
 pub fn record(key: &str, value: impl Into<Vec<u8>>, at: i64) -> Record {
     Record {
@@ -124,8 +127,11 @@ impl Pipeline {
             let unknown = UnknownTopicHandling::Error;
             let partition = client.partition_client(topic::RAW, partition, unknown).await;
             let partition = partition.expect("a partition");
-            let produced = partition.produce(records, Compression::NoCompression).await;
-            produced.expect("they are produced");
+            for records in records.chunks(AT_ONCE) {
+                let produced =
+                    partition.produce(records.to_vec(), Compression::NoCompression).await;
+                produced.expect("they are produced");
+            }
         }
     }
 
