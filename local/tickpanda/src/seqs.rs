@@ -53,9 +53,11 @@ pub(crate) struct RunReport {
     pub(crate) seen: u64,
     /// The numbers that were judged; none where retention may have taken any.
     pub(crate) judged: Option<RangeInclusive<u64>>,
-    /// Judged numbers that are not there.
+    /// Judged numbers that are not there, where the run is not known to have been killed.
     pub(crate) lost: u64,
-    /// The first of them.
+    /// The same in a run that was killed: drawn, but never acknowledged.
+    pub(crate) unpublished: u64,
+    /// The first of either.
     pub(crate) holes: Vec<RangeInclusive<u64>>,
     /// Numbers that are there more than once, counted once per repetition.
     pub(crate) repeated: u64,
@@ -116,35 +118,43 @@ impl Seqs {
         report
     }
 
-    /// What the topic says of each run, without a ledger. `cut` where retention has taken some
-    /// partition's beginning: then a run counts from its first number behind that.
-    pub(crate) fn by_run(&self, cut: bool) -> Vec<RunReport> {
-        self.runs.iter().map(|(run, known)| known.report(*run, cut)).collect()
+    /// What the topic says of each run. `cut` where retention has taken some partition's beginning:
+    /// then a run counts from its first number behind that. Runs that no ledger knows are taken as
+    /// running on: up to their greatest number nothing may be missing.
+    pub(crate) fn by_run(&self, cut: bool, endings: &Endings) -> Vec<RunReport> {
+        self.runs.iter().map(|(run, known)| known.report(*run, cut, endings.get(run))).collect()
     }
 }
 
 impl Run {
-    fn report(&self, run: u64, cut: bool) -> RunReport {
+    fn report(&self, run: u64, cut: bool, ending: Option<&Option<u64>>) -> RunReport {
         let first = if cut { self.whole_from } else { Some(0) };
-        let judged = first.zip(self.seen.max()).map(|(first, last)| first..=last);
+        let published = ending.copied().flatten().and_then(|published| published.checked_sub(1));
+        let judged = first.zip(self.seen.max().max(published)).map(|(first, last)| first..=last);
         let mut report = RunReport {
             run,
             seen: self.seen.len(),
-            judged,
+            judged: judged.clone(),
             lost: 0,
+            unpublished: 0,
             holes: vec![],
             repeated: self.repeated,
         };
-        let Some(judged) = &report.judged else { return report };
-        let mut next = *judged.start();
-        for seen in self.seen.iter().filter(|seen| *seen >= *judged.start()) {
+        let Some(judged) = judged else { return report };
+        let (mut next, mut missing) = (*judged.start(), 0u64);
+        let seen = self.seen.iter().filter(|seen| *seen >= *judged.start());
+        for seen in seen.chain([judged.end().saturating_add(1)]) {
             if seen > next {
-                report.lost = report.lost.saturating_add(seen - next);
+                missing = missing.saturating_add(seen - next);
                 if report.holes.len() < NAMED_HOLES {
                     report.holes.push(next..=seen - 1);
                 }
             }
             next = seen.saturating_add(1);
+        }
+        match ending {
+            Some(None) => report.unpublished = missing,
+            _ => report.lost = missing,
         }
         report
     }
@@ -167,7 +177,7 @@ mod tests {
         let seqs = seen(&[(1, 0), (1, 3), (1, 2), (1, 2)]);
         let report = seqs.report(&Endings::from([(1, Some(4))]));
         assert_eq!(report, SeqReport { lost: 1, unpublished: 0, publish_retries: 1 });
-        let [run] = &seqs.by_run(false)[..] else { panic!("one run") };
+        let [run] = &seqs.by_run(false, &Endings::new())[..] else { panic!("one run") };
         assert_eq!((run.lost, &run.holes[..], run.repeated), (1, &[1..=1][..], 1));
     }
 
@@ -190,10 +200,23 @@ mod tests {
             seqs.see(Seq { run: 1, n }, whole);
         }
         seqs.see(Seq { run: 2, n: 5 }, false);
-        let runs = seqs.by_run(true);
+        let runs = seqs.by_run(true, &Endings::new());
         assert_eq!((runs[0].judged.clone(), runs[0].lost), (Some(6..=9), 1));
         assert_eq!((runs[1].judged.clone(), runs[1].lost), (None, 0));
-        assert_eq!(seqs.by_run(false)[0].lost, 10 - 4, "where nothing was cut, 0 is the first");
+        assert_eq!(
+            seqs.by_run(false, &Endings::new())[0].lost,
+            10 - 4,
+            "where nothing was cut, 0 is the first"
+        );
+    }
+
+    #[test]
+    fn a_ledger_tells_killed_runs_and_the_ends_of_others() {
+        let seqs = seen(&[(1, 0), (1, 2), (2, 0), (3, 1)]);
+        let runs = seqs.by_run(false, &Endings::from([(1, None), (2, Some(3)), (9, Some(1))]));
+        let told: Vec<_> = runs.iter().map(|run| (run.run, run.lost, run.unpublished)).collect();
+        assert_eq!(told, [(1, 0, 1), (2, 2, 0), (3, 1, 0)]);
+        assert_eq!(runs[1].holes, [1..=2]);
     }
 
     #[test]
@@ -203,7 +226,7 @@ mod tests {
         for (run, n) in [(1, 1), (1, 9), (2, 4)] {
             seqs.fill(Seq { run, n });
         }
-        let runs = seqs.by_run(false);
+        let runs = seqs.by_run(false, &Endings::new());
         assert_eq!((runs.len(), runs[0].lost, runs[0].seen), (1, 0, 3));
     }
 }

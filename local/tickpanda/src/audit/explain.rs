@@ -60,11 +60,13 @@ pub(crate) async fn explain(
     let table = expected.or(*stored).map_or(Table::Ticks, |entry| entry.table);
     let mut note =
         (*verdict == Verdict::Older).then(|| "an older revision is in the table".to_owned());
+    let mut unstorable = String::new();
     let wanted = match expected {
         Some(entry) => match row_of(raw, entry).await? {
             Found::Cells(cells) => Some(cells),
             Found::Unstorable(why) => {
                 note = Some(format!("the sink can't store it ({why}), but has not written so"));
+                unstorable = format!("a record that can't be stored: {why}");
                 None
             }
             Found::Nothing => {
@@ -96,7 +98,7 @@ pub(crate) async fn explain(
         table: table.name(),
         kind: kind(*verdict),
         raw: expected.as_ref().map(place),
-        key: wanted.as_ref().or(there.as_ref()).map(|cells| name(table, cells)).unwrap_or_default(),
+        key: wanted.as_ref().or(there.as_ref()).map_or(unstorable, |cells| name(table, cells)),
         columns: match (&wanted, &there) {
             (Some(wanted), Some(there)) => differing(table, wanted, there),
             _ => Vec::new(),

@@ -45,7 +45,7 @@ mod sums;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -68,19 +68,30 @@ use settle::Settling;
 use sums::{Spoils, TopicSum};
 use tables::{Refusals, SinkOffset, Tables};
 
+use crate::seqs::Endings;
+
 /// Runs the audit; the exit code says whether all agrees.
 ///
 /// # Errors
 /// Where brokers or database can't be read to the end.
 pub(crate) async fn run(settings: AuditSettings) -> Result<ExitCode> {
-    let database = match settings.database() {
-        Ok(database) => database,
+    let (brokers, database) = match settings.check() {
+        Ok(checked) => checked,
         Err(error) => {
             eprintln!("tickpanda: {error}");
             return Ok(ExitCode::from(error.exit_code()));
         }
     };
-    let report = match audit(&settings, database).await {
+    // So that an interrupt, too, leaves nothing behind in the temporary folder.
+    let stop = tickpanda_program::stop_token(false)?;
+    let audited = tokio::select! {
+        audited = audit(&settings, &brokers, database) => audited,
+        () = stop.cancelled() => {
+            eprintln!("tickpanda: interrupted: nothing is said of what was read");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    let report = match audited {
         // A topic's name is a setting.
         Err(error) if matches!(error.downcast_ref(), Some(KafkaError::UnknownTopic { .. })) => {
             eprintln!("tickpanda: {error:#}");
@@ -101,21 +112,27 @@ fn write_json(file: &Path, report: &Report) -> Result<()> {
     std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))
 }
 
-async fn audit(settings: &AuditSettings, database: PgConnectOptions) -> Result<Report> {
+async fn audit(
+    settings: &AuditSettings,
+    brokers: &[String],
+    database: PgConnectOptions,
+) -> Result<Report> {
     let started = Instant::now();
     let tables = Tables::connect(database, settings.since).await?;
     let config =
         ClientConfig { client_id: "tickpanda-audit".to_owned(), ..ClientConfig::default() };
-    let client = Client::connect(&settings.brokers, config).await?;
+    let client = Client::connect(brokers, config).await?;
     let temporary = temporary(settings.temp_dir.as_deref())?;
     let mut buckets = Buckets::new(temporary.path()).context(TEMPORARY)?;
 
-    let mut raw = Raw::open(client.clone(), &settings.raw_topic).await?;
+    // Before the snapshot: what a run that has ended by now had published is in it.
+    let endings = endings(&settings.source_state)?;
+    let mut raw = Raw::open(client.clone(), &settings.raw_topics()).await?;
     raw.read(&mut buckets, &Progress::new("reading the raw topics", raw.length())).await?;
     let bounds = raw.bounds();
     let outputs = settings.outputs();
     let snapshot = Snapshot::read(&tables, &outputs, &bounds, &mut buckets).await?;
-    raw.read_tail(Some(&mut buckets)).await?;
+    raw.read_tail(&mut |entry| buckets.push(&entry).context(TEMPORARY)).await?;
 
     let own = Outputs::of(&client, &outputs).await?;
     let foreign = own.foreign(&snapshot.offsets);
@@ -152,6 +169,7 @@ async fn audit(settings: &AuditSettings, database: PgConnectOptions) -> Result<R
         tables_from: snapshot.tables_from,
         foreign: !foreign.is_empty(),
         settle: settings.settle,
+        endings: &endings,
     };
     settling.run(&mut findings, &mut raw, refusals).await?;
     if findings.beyond > 0 {
@@ -172,11 +190,11 @@ async fn audit(settings: &AuditSettings, database: PgConnectOptions) -> Result<R
         rows_dropped: dropped(table),
         records_lost: snapshot.holes.contains_key(topic),
     });
-    let seq = SeqReport::new(raw.seqs.by_run(raw.whole_after.is_some()));
+    let seq = SeqReport::new(raw.runs(&endings));
     if seq.lost > 0 {
         notes.push(
-            "a source that was killed may have drawn numbers that it never published, and frames may lie \
-             on raw topics that were not named (--raw-topic)"
+            "a source that was killed may have drawn numbers that it never published (--source-state tells), \
+             and frames may lie on raw topics that were not named (--raw-topic)"
                 .to_owned(),
         );
     }
@@ -207,6 +225,16 @@ async fn audit(settings: &AuditSettings, database: PgConnectOptions) -> Result<R
     };
     report.judge();
     Ok(report)
+}
+
+/// How the runs of these sources ended.
+fn endings(state_dirs: &[PathBuf]) -> Result<Endings> {
+    let mut all = Endings::new();
+    for dir in state_dirs {
+        let of_one = tickpanda_source::ledger::endings(dir);
+        all.extend(of_one.with_context(|| format!("cannot read the ledger in {}", dir.display()))?);
+    }
+    Ok(all)
 }
 
 const TEMPORARY: &str = "cannot use the temporary folder (--temp-dir)";

@@ -8,12 +8,12 @@ use tickpanda_kafka::{At, Client, KafkaError, Record, murmur2_partition};
 use tickpanda_transform::{Normalizer, Outcome};
 
 use super::buckets::Buckets;
-use super::entry::{Hasher, Place, Side};
+use super::entry::{Entry, Hasher, Place, Side};
 use super::expect::{Row, Rows};
 use super::progress::Progress;
 use super::range::{Bounds, Span};
 use crate::raw_topic::{self, Reader};
-use crate::seqs::Seqs;
+use crate::seqs::{Endings, RunReport, Seqs};
 
 /// For a look at one record.
 const LOOK_BYTES: i32 = 64 << 10;
@@ -49,9 +49,9 @@ pub(crate) struct Topic {
 pub(crate) struct Raw {
     pub(crate) client: Client,
     pub(crate) topics: Vec<Topic>,
-    pub(crate) seqs: Seqs,
+    seqs: Seqs,
     /// From this time on (ms) every partition is whole; `None` where none was ever cut.
-    pub(crate) whole_after: Option<i64>,
+    whole_after: Option<i64>,
     normalizer: Normalizer,
     hasher: Hasher,
 }
@@ -127,7 +127,8 @@ impl Raw {
         if let Some(seq) = raw_topic::seq(record) {
             self.seqs.see(seq, self.whole_after.is_none_or(|cut| record.timestamp_ms > cut));
         }
-        let outcome = self.expect(record, place, Side::Expected, buckets)?;
+        let mut push = |entry: Entry| buckets.push(&entry).context(super::TEMPORARY);
+        let outcome = self.expect(record, place, Side::Expected, &mut push)?;
         let outcomes = &mut self.topics[index].outcomes;
         outcomes.records += 1;
         match outcome {
@@ -141,10 +142,12 @@ impl Raw {
         Ok(())
     }
 
-    /// Reads what has come behind the snapshot since it was read last: with buckets its rows too, as
-    /// rows that may be in the tables.
-    pub(crate) async fn read_tail(&mut self, mut buckets: Option<&mut Buckets>) -> Result<u64> {
-        let mut read = 0;
+    /// Reads what has come behind the snapshot since it was read last, and hands over its rows: they
+    /// may be in the tables.
+    pub(crate) async fn read_tail(
+        &mut self,
+        each: &mut impl FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
         for index in 0..self.topics.len() {
             let name = self.topics[index].name.clone();
             let (starts, ends) = ends(&self.client, &name).await?;
@@ -154,15 +157,12 @@ impl Raw {
                     self.topics[index].tail.get(number).map_or(start, |tail| (*tail).max(start));
                 let mut reader = Reader::new(&self.client, &name, partition(number)?, from, end);
                 while let Some(records) = reader.next().await? {
-                    read += records.len() as u64;
                     for record in &records {
                         if let Some(seq) = raw_topic::seq(record) {
                             self.seqs.fill(seq);
                         }
-                        if let Some(buckets) = buckets.as_deref_mut() {
-                            let place = place(index, number, record.offset)?;
-                            self.expect(record, place, Side::Tail, buckets)?;
-                        }
+                        let place = place(index, number, record.offset)?;
+                        self.expect(record, place, Side::Tail, each)?;
                     }
                 }
                 match self.topics[index].tail.get_mut(number) {
@@ -171,16 +171,16 @@ impl Raw {
                 }
             }
         }
-        Ok(read)
+        Ok(())
     }
 
-    /// The rows of a record into the buckets.
+    /// Hands over the rows of a record.
     fn expect(
         &mut self,
         record: &Record,
         place: Place,
         side: Side,
-        buckets: &mut Buckets,
+        each: &mut impl FnMut(Entry) -> Result<()>,
     ) -> Result<Outcome> {
         let hasher = &mut self.hasher;
         let mut pushed = Ok(());
@@ -191,12 +191,16 @@ impl Raw {
                 Err(_) => return,
             };
             if pushed.is_ok() {
-                pushed = buckets.push(&entry);
+                pushed = each(entry);
             }
         });
         let Ok(outcome) = self.normalizer.normalize(&raw_topic::raw(record), &mut rows);
-        pushed.context("cannot write to the temporary folder (--temp-dir)")?;
-        Ok(outcome)
+        pushed.map(|()| outcome)
+    }
+
+    /// What the `seq` numbers say of each source run.
+    pub(crate) fn runs(&self, endings: &Endings) -> Vec<RunReport> {
+        self.seqs.by_run(self.whole_after.is_some(), endings)
     }
 
     /// Which rows are too old to be judged by what is left of the topics.

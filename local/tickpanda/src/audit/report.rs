@@ -17,6 +17,9 @@ use super::sums::TopicSum;
 use crate::demo::display::grouped;
 use crate::seqs::RunReport;
 
+/// In place of a time: no row of the partition is judged.
+const NEVER: &str = "never";
+
 /// So many source runs with holes are named.
 const RUNS: usize = 10;
 
@@ -85,6 +88,7 @@ pub(crate) struct SeqRun {
     pub(crate) run: String,
     pub(crate) seen: u64,
     pub(crate) lost: u64,
+    pub(crate) unpublished: u64,
     pub(crate) repeated: u64,
     /// The first missing numbers, from and to.
     pub(crate) holes: Vec<(u64, u64)>,
@@ -96,6 +100,8 @@ pub(crate) struct SeqReport {
     pub(crate) runs: u64,
     pub(crate) numbers: u64,
     pub(crate) lost: u64,
+    /// Missing numbers of runs that were killed, by their ledgers (`--source-state`).
+    pub(crate) unpublished: u64,
     pub(crate) repeated: u64,
     /// Runs of which nothing can be said, because retention took the topic's beginning.
     pub(crate) not_judged: u64,
@@ -136,7 +142,7 @@ impl RawReport {
             rows_judged_after: match span.bound() {
                 Bound::Nothing => None,
                 Bound::UpTo(time) => Some(Micros::from_since_2000(time).to_string()),
-                Bound::Everything => Some("never: no record is left".to_owned()),
+                Bound::Everything => Some(NEVER.to_owned()),
             },
         };
         let outcomes = &topic.outcomes;
@@ -209,13 +215,15 @@ impl SeqReport {
         for run in runs {
             report.numbers += run.seen;
             report.lost = report.lost.saturating_add(run.lost);
+            report.unpublished = report.unpublished.saturating_add(run.unpublished);
             report.repeated += run.repeated;
             report.not_judged += u64::from(run.judged.is_none());
-            if run.lost + run.repeated > 0 && report.faults.len() < RUNS {
+            if !run.holes.is_empty() | (run.repeated > 0) && report.faults.len() < RUNS {
                 report.faults.push(SeqRun {
                     run: format!("{:016x}", run.run),
                     seen: run.seen,
                     lost: run.lost,
+                    unpublished: run.unpublished,
                     repeated: run.repeated,
                     holes: run
                         .holes
@@ -310,6 +318,9 @@ fn write_raw(f: &mut fmt::Formatter<'_>, raw: &RawReport) -> fmt::Result {
             n(*records)
         )?;
         match rows_judged_after {
+            Some(never) if never == NEVER => {
+                writeln!(f, "; all of it is gone, and no row of it is judged")?
+            }
             Some(time) => {
                 writeln!(f, "; its beginning is gone, rows count if received after {time}")?
             }
@@ -381,6 +392,9 @@ fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
         grouped(seq.repeated),
         if seq.lost > 0 { "DIFFERS" } else { "ok" }
     )?;
+    if seq.unpublished > 0 {
+        writeln!(f, "  {} numbers more that killed sources had drawn", grouped(seq.unpublished))?;
+    }
     if seq.not_judged > 0 {
         writeln!(
             f,

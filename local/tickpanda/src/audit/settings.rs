@@ -68,6 +68,11 @@ pub struct AuditSettings {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) settle: Duration,
 
+    /// A source's state folder, where one is at hand; may be given several times. Its ledger tells frames
+    /// that were lost from numbers that a killed source had drawn and never published.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_state: Vec<PathBuf>,
+
     /// The result as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -78,26 +83,36 @@ pub struct AuditSettings {
 }
 
 impl AuditSettings {
-    /// Where and as whom to connect to the database: as the sink decides it.
+    /// Brokers and database, checked as the sink checks them.
     ///
     /// # Errors
     /// [`SinkError::Setting`].
-    pub(crate) fn database(&self) -> Result<PgConnectOptions, SinkError> {
-        let settings = SinkSettings::try_parse_from(["tickpanda-sink"]);
-        let settings = settings.map_err(|error| SinkError::Setting {
-            name: "the environment",
+    pub(crate) fn check(&self) -> Result<(Vec<String>, PgConnectOptions), SinkError> {
+        let brokers = format!("--brokers={}", self.brokers.join(","));
+        let settings = SinkSettings::try_parse_from(["tickpanda-sink", &brokers]);
+        let mut settings = settings.map_err(|error| SinkError::Setting {
+            name: "the settings that the sink has too",
             problem: error.to_string(),
         })?;
-        SinkSettings {
-            database_url: self.database_url.clone(),
-            timescaledb_host: self.timescaledb_host.clone(),
-            timescaledb_port: self.timescaledb_port,
-            timescaledb_username: self.timescaledb_username.clone(),
-            timescaledb_password: self.timescaledb_password.clone(),
-            timescaledb_database: self.timescaledb_database.clone(),
-            ..settings
+        settings.database_url.clone_from(&self.database_url);
+        settings.timescaledb_host.clone_from(&self.timescaledb_host);
+        settings.timescaledb_port = self.timescaledb_port;
+        settings.timescaledb_username.clone_from(&self.timescaledb_username);
+        settings.timescaledb_password.clone_from(&self.timescaledb_password);
+        settings.timescaledb_database.clone_from(&self.timescaledb_database);
+        let database = settings.database()?;
+        Ok((settings.brokers, database))
+    }
+
+    /// The raw topics, each once.
+    pub(crate) fn raw_topics(&self) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        for topic in &self.raw_topic {
+            if !topics.contains(topic) {
+                topics.push(topic.clone());
+            }
         }
-        .database()
+        topics
     }
 
     /// The output topics, in the order of their tables.
@@ -140,16 +155,25 @@ mod tests {
             assert!(error.contains(name), "{error}");
         }
         let settings = parse(&["--database-url", "mysql://u:hunter2@h/d"]).unwrap();
-        let error = settings.database().unwrap_err();
+        let error = settings.check().unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().starts_with("DATABASE_URL"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 
     #[test]
+    fn brokers_are_checked_and_may_be_listed_with_spaces() {
+        let error = parse(&["--brokers", "nonsense"]).unwrap().check().unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("--brokers"), "{error}");
+        let (brokers, _) = parse(&["--brokers", "a:1, b:2"]).unwrap().check().unwrap();
+        assert_eq!(brokers, ["a:1", "b:2"]);
+    }
+
+    #[test]
     fn raw_topics_add_up_and_a_time_needs_no_fraction() {
-        let settings = parse(&["--raw-topic", "a", "--raw-topic", "b"]).unwrap();
-        assert_eq!(settings.raw_topic, ["a", "b"]);
+        let settings =
+            parse(&["--raw-topic", "a", "--raw-topic", "b", "--raw-topic", "a"]).unwrap();
+        assert_eq!(settings.raw_topics(), ["a", "b"]);
         let settings = parse(&["--since", "2026-11-01T00:00:00Z"]).unwrap();
         assert_eq!(settings.since.unwrap().to_string(), "2026-11-01T00:00:00.000000Z");
     }

@@ -12,9 +12,12 @@ use super::judge::{Context, Verdict, judge};
 use super::range::Bounds;
 use super::raw::Raw;
 use super::tables::{Refusals, Tables};
+use crate::seqs::Endings;
 
 /// Rows looked up in one query.
 const AT_ONCE: usize = 1000;
+/// So many entries of one row are kept, should it be revised very often while it is waited for.
+const REVISIONS: usize = 10_000;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -49,6 +52,22 @@ fn key(table: Table, cells: &[Cell<'_>]) -> Option<Vec<u8>> {
     Some(format!("{market}~{base}~{quote}").into_bytes())
 }
 
+/// Reads what has come on the raw topics since; what it makes of the rows that are waited for may be
+/// what is found of them.
+async fn read_on(raw: &mut Raw, pending: &mut [Vec<Entry>]) -> Result<()> {
+    let groups: HashMap<u128, usize> =
+        pending.iter().enumerate().map(|(index, group)| (group[0].key, index)).collect();
+    raw.read_tail(&mut |entry| {
+        if let Some(group) = groups.get(&entry.key).and_then(|index| pending.get_mut(*index))
+            && group.len() < REVISIONS
+        {
+            group.push(entry);
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// What looking again needs.
 pub(crate) struct Settling<'a> {
     pub(crate) tables: &'a Tables,
@@ -57,6 +76,7 @@ pub(crate) struct Settling<'a> {
     pub(crate) tables_from: [i64; 3],
     pub(crate) foreign: bool,
     pub(crate) settle: Duration,
+    pub(crate) endings: &'a Endings,
 }
 
 impl Settling<'_> {
@@ -74,6 +94,9 @@ impl Settling<'_> {
         while !pending.is_empty() || holes {
             let hasher = &mut Hasher::default();
             self.look(&mut pending, deadline, hasher).await?;
+            // After the rows were looked up, so that whatever record made them is known.
+            read_on(raw, &mut pending).await?;
+            holes = self.has_holes(raw);
             if !pending.is_empty() {
                 refusals = self.tables.refusals_now(self.outputs).await?;
             }
@@ -88,10 +111,6 @@ impl Settling<'_> {
                 }
                 !done
             });
-            if holes {
-                raw.read_tail(None).await?;
-                holes = self.has_holes(raw);
-            }
             if Instant::now() >= deadline {
                 break;
             }
@@ -112,7 +131,7 @@ impl Settling<'_> {
     }
 
     fn has_holes(&self, raw: &Raw) -> bool {
-        raw.seqs.by_run(raw.whole_after.is_some()).iter().any(|run| run.lost > 0)
+        raw.runs(self.endings).iter().any(|run| run.lost > 0)
     }
 
     /// Puts into each group the row that is in the table now.
