@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::decode::{Unfit, check_text};
 use crate::micros::Micros;
 use crate::record::Record;
+use crate::row::Cell;
 
 /// One row of `ohlcv`.
 #[derive(Debug)]
@@ -67,6 +68,30 @@ impl<'a> CandleRow<'a> {
             revision: xxh3_128(record.bytes()),
             candle,
         })
+    }
+
+    /// In the order of the columns that [`upsert`] writes.
+    pub(crate) fn cells(&self) -> [Cell<'_>; 16] {
+        let candle = &self.candle;
+        let [open, high, low, close] = self.prices.map(Cell::Float);
+        [
+            Cell::Time(self.bucket),
+            Cell::text(Some(&candle.symbol)),
+            open,
+            high,
+            low,
+            close,
+            Cell::float(self.volume),
+            Cell::text(Some(&self.interval)),
+            Cell::text(Some(&candle.market)),
+            Cell::text(Some(&candle.base)),
+            Cell::text(Some(&candle.quote)),
+            Cell::float(self.quote_volume),
+            Cell::text(candle.conversion.as_deref()),
+            Cell::Bool(candle.closed),
+            Cell::Time(self.received_at),
+            Cell::Id(self.revision),
+        ]
     }
 
     /// What the greater of wins.

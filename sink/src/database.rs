@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{Class, SinkError, cause, class};
+use crate::error::{Class, SinkError, cause, class, is_too_much};
 use crate::outage::{Outage, State, wait};
 use crate::schema;
 use crate::stats::Stats;
@@ -70,13 +70,13 @@ impl Database {
     pub(crate) async fn lease(&self) -> sqlx::Result<Lease> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
-        Ok(Lease { connection: self.pool.acquire().await?, _turn: turn })
+        Ok(Lease { connection: self.pool.acquire().await?, working: false, _turn: turn })
     }
 
     /// For work that is repeated until the database has done it or refused it. `doing` says what, after
     /// "refused to".
     pub(crate) fn patience(&self, doing: impl Display) -> Patience<'_> {
-        Patience { database: self, doing: doing.to_string(), attempt: 0 }
+        Patience { database: self, doing: doing.to_string(), divisible: false, attempt: 0 }
     }
 
     /// What was seen of it last.
@@ -96,7 +96,7 @@ impl Database {
         let Ok(Ok(turn)) = turn else { return };
         let answer = async {
             let connection = self.pool.acquire().await?;
-            let lease = Lease { connection, _turn: turn };
+            let lease = Lease { connection, working: false, _turn: turn };
             let work = async |conn: &mut PoolConnection<Postgres>| {
                 sqlx::query("SELECT 1").execute(&mut **conn).await.map(|_| ())
             };
@@ -177,17 +177,36 @@ impl Database {
 /// One connection for one piece of work.
 pub(crate) struct Lease {
     connection: PoolConnection<Postgres>,
+    /// Whether work on it was begun and has not come to an orderly end.
+    working: bool,
     _turn: OwnedSemaphorePermit,
+}
+
+impl Drop for Lease {
+    /// A connection that may be in the middle of something (a COPY half sent, an answer outstanding) is
+    /// not used again.
+    fn drop(&mut self) {
+        if self.working {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// How often some work has been tried.
 pub(crate) struct Patience<'a> {
     database: &'a Database,
     doing: String,
+    /// Whether the work can be done in parts.
+    divisible: bool,
     attempt: u32,
 }
 
 impl Patience<'_> {
+    /// For work that can be done in parts, where it is too much at once.
+    pub(crate) fn divisible(self, divisible: bool) -> Self {
+        Patience { divisible, ..self }
+    }
+
     /// What a try led to: `None` means after a pause that it should be tried again.
     ///
     /// # Errors
@@ -201,6 +220,10 @@ impl Patience<'_> {
             Err(source) if class(&source) == Class::Data => {
                 self.database.served();
                 Err(Failure::Refused { doing: self.doing.clone(), source })
+            }
+            Err(source) if is_too_much(&source) && self.divisible => {
+                self.database.served();
+                Err(Failure::TooMuch { doing: self.doing.clone(), source })
             }
             Err(error) => {
                 self.database.pause(&self.doing, error, self.attempt).await?;
@@ -216,6 +239,8 @@ impl Patience<'_> {
 pub(crate) enum Failure {
     /// A row breaks a rule of the data.
     Refused { doing: String, source: sqlx::Error },
+    /// It is more than the server can do in one transaction.
+    TooMuch { doing: String, source: sqlx::Error },
     /// Waiting does not help.
     Ended(SinkError),
 }
@@ -229,15 +254,16 @@ impl From<SinkError> for Failure {
 impl From<Failure> for SinkError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused { doing, source } => SinkError::Database { doing, source },
+            Failure::Refused { doing, source } | Failure::TooMuch { doing, source } => {
+                SinkError::of_database(&doing, source)
+            }
             Failure::Ended(error) => error,
         }
     }
 }
 
 impl Lease {
-    /// Runs work on the connection with a time limit. After anything but an orderly answer of the
-    /// server, the connection is not used again: it may be in the middle of something.
+    /// Runs work on the connection with a time limit.
     pub(crate) async fn run<T>(
         self,
         work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
@@ -250,13 +276,12 @@ impl Lease {
         limit: Duration,
         work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
     ) -> sqlx::Result<T> {
+        self.working = true;
         let result = match tokio::time::timeout(limit, work(&mut self.connection)).await {
             Ok(result) => result,
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         };
-        if result.as_ref().is_err_and(|error| !matches!(error, sqlx::Error::Database(_))) {
-            self.connection.close_on_drop();
-        }
+        self.working = !matches!(result, Ok(_) | Err(sqlx::Error::Database(_)));
         result
     }
 }

@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::decode::Unfit;
 use crate::micros::Micros;
 use crate::record::Record;
+use crate::row::Cell;
 
 /// One row of `dead_letters`.
 #[derive(Debug)]
@@ -91,6 +92,19 @@ impl<'a> DeadLetter<'a> {
             headers: headers_json(record),
             received_at: Micros::from_millis(received_at),
         }
+    }
+
+    /// What the record itself decides, in the order of `row::Table::columns`.
+    pub(crate) fn cells(&self) -> [Cell<'_>; 7] {
+        [
+            Cell::Id(self.id),
+            Cell::text(Some(&self.reason)),
+            Cell::text(Some(&self.detail)),
+            Cell::bytes(self.record.key.as_deref()),
+            Cell::json(self.headers.as_bytes()).unwrap_or(Cell::Null),
+            Cell::bytes(self.record.value.as_deref()),
+            self.received_at.map_or(Cell::Null, Cell::Time),
+        ]
     }
 }
 

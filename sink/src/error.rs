@@ -183,6 +183,13 @@ fn cause_of_state(state: &str) -> &'static str {
     }
 }
 
+/// Whether the server ran out of something that a smaller transaction needs less of: locks, above all, of
+/// which ticks of two thousand different days take one for each day's chunk and index.
+pub(crate) fn is_too_much(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("53200" | "53400"))
+}
+
 fn state(error: &sqlx::Error) -> impl fmt::Display {
     let code = error.as_database_error().and_then(|error| error.code());
     code.map_or_else(|| "none".to_owned(), |code| code.into_owned())

@@ -48,6 +48,19 @@ pub(crate) struct Fetched {
     pub high_watermark: i64,
 }
 
+impl Fetched {
+    /// What lies before an offset, and what lies from it on.
+    pub(crate) fn split(&self, at: i64) -> (Fetched, Fetched) {
+        let part = |keep: &dyn Fn(i64) -> bool, next_offset| Fetched {
+            records: self.records.iter().filter(|record| keep(record.offset)).cloned().collect(),
+            lost: self.lost.iter().filter(|(record, _)| keep(record.offset)).cloned().collect(),
+            next_offset,
+            high_watermark: self.high_watermark,
+        };
+        (part(&|offset| offset < at, at), part(&|offset| offset >= at, self.next_offset))
+    }
+}
+
 /// Why a fetch found nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {

@@ -24,9 +24,11 @@
 //! | `writer` | one batch, one transaction |
 //! | [`offsets`] | where each partition stands; the fence against a second writer |
 //! | [`schema`] | migrations and counts |
+//! | `database_settings` | [`DatabaseSettings`], for all who use the tables |
 //! | `database`, `outage` | connections; waiting for what is away |
 //! | [`error`] | [`SinkError`], and what each SQLSTATE asks for |
 //! | `micros` | a moment as PostgreSQL stores it |
+//! | [`row`] | rows cell by cell, for who compares tables and topics |
 //! | `stats` | counters, the line in the log, `/metrics` |
 //! | `beside` | the tasks beside the pumps: HTTP and the cache |
 //! | [`http`], `health` | `/live`, `/ready`, `/metrics` |
@@ -42,6 +44,7 @@ mod caught_up;
 mod claims;
 mod copy;
 mod database;
+mod database_settings;
 mod dead_letters;
 mod decode;
 pub mod error;
@@ -57,6 +60,7 @@ mod outage;
 mod pump;
 mod pumps;
 mod record;
+pub mod row;
 pub mod schema;
 pub mod settings;
 mod sink;
@@ -66,6 +70,7 @@ pub mod tls;
 mod view;
 mod writer;
 
+pub use database_settings::DatabaseSettings;
 pub use error::SinkError;
 pub use offsets::{Counts, TopicTotal, cluster_key, totals};
 pub use schema::{RowCounts, count_rows, migrate};

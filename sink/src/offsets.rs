@@ -84,6 +84,15 @@ pub(crate) struct Standing {
     pub(crate) stranger: bool,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.rows += other.rows;
+        self.duplicates += other.duplicates;
+        self.refused += other.refused;
+    }
+}
+
 /// The last record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Last {

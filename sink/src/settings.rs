@@ -10,10 +10,10 @@ use sqlx::postgres::PgConnectOptions;
 use tickpanda_model::topic;
 
 use crate::database::address;
+use crate::database_settings::DatabaseSettings;
 use crate::error::SinkError;
 use crate::http::HttpSettings;
 use crate::latest::RedisSettings;
-use crate::tls::TlsSettings;
 
 /// Copies the transform's output topics into TimescaleDB (or plain PostgreSQL), effectively once.
 #[derive(Clone, Parser)]
@@ -24,25 +24,9 @@ pub struct Settings {
           default_value = "localhost:9092", value_parser = broker)]
     pub brokers: Vec<String>,
 
-    /// The database, `postgres://user:password@host:port/name`; a Unix socket's folder as `?host=/folder`.
-    /// Where it is set, the TIMESCALEDB settings are not used.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// The database's host, or the folder of its Unix socket.
-    #[arg(long, env = "TIMESCALEDB_HOST", value_name = "HOST", default_value = "localhost")]
-    pub timescaledb_host: String,
-    /// The database's port.
-    #[arg(long, env = "TIMESCALEDB_PORT", value_name = "PORT", default_value_t = 5432)]
-    pub timescaledb_port: u16,
-    /// The database's user.
-    #[arg(long, env = "TIMESCALEDB_USERNAME", value_name = "NAME", default_value = "postgres")]
-    pub timescaledb_username: String,
-    /// The user's password.
-    #[arg(long, env = "TIMESCALEDB_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
-    pub timescaledb_password: Option<String>,
-    /// The database's name.
-    #[arg(long, env = "TIMESCALEDB_DATABASE", value_name = "NAME", default_value = "ticks")]
-    pub timescaledb_database: String,
+    /// The database, and TLS to it.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
 
     /// Topic with ticks.
     #[arg(long, env = "TICK_TOPIC", value_name = "TOPIC", default_value = topic::TICKS)]
@@ -71,9 +55,6 @@ pub struct Settings {
     /// share the work.
     #[arg(long)]
     pub until_caught_up: bool,
-    /// TLS to the database.
-    #[command(flatten)]
-    pub tls: TlsSettings,
     /// The latest ticks in Redis.
     #[command(flatten)]
     pub redis: RedisSettings,
@@ -90,36 +71,17 @@ impl Settings {
     /// Where and as whom to connect to the database.
     ///
     /// # Errors
-    /// [`SinkError::Setting`] for a URL that is none.
+    /// As [`DatabaseSettings::options`].
     pub fn database(&self) -> Result<PgConnectOptions, SinkError> {
-        if let Some(url) = self.database_url.as_deref().filter(|url| !url.is_empty()) {
-            // The driver's error quotes nothing of the URL, but some of its options; so only its
-            // form is named.
-            let options = PgConnectOptions::from_str(url)
-                .ok()
-                .filter(|_| url.starts_with("postgres://") || url.starts_with("postgresql://"))
-                .ok_or(SinkError::Setting {
-                    name: "DATABASE_URL",
-                    problem: "not of the form postgres://user:password@host:port/name, where odd \
-                              characters of the password are percent-encoded"
-                        .to_owned(),
-                })?;
-            return self.tls.apply(options);
-        }
-        let options = PgConnectOptions::new_without_pgpass()
-            .host(&self.timescaledb_host)
-            .port(self.timescaledb_port)
-            .username(&self.timescaledb_username)
-            .database(&self.timescaledb_database);
-        let password = self.timescaledb_password.as_deref().filter(|password| !password.is_empty());
-        self.tls.apply(match password {
-            Some(password) => options.password(password),
-            None => options,
-        })
+        self.database.options()
     }
 }
 
-fn broker(text: &str) -> Result<String, String> {
+/// One of `--brokers`: `host:port`.
+///
+/// # Errors
+/// In words, what it is not.
+pub fn broker(text: &str) -> Result<String, String> {
     let text = text.trim();
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     match port.map(u16::from_str) {

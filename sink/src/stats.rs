@@ -14,7 +14,7 @@ mod summary;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
@@ -27,6 +27,7 @@ use tracing::info;
 
 use crate::decode::Feed;
 use crate::latest::LatestCounters;
+use crate::micros::now_millis;
 use crate::offsets::{Counts, Place};
 use crate::writer::Outcome;
 
@@ -245,7 +246,7 @@ impl Stats {
 
     /// How far behind each partition is now.
     pub(crate) fn behind(&self) -> Vec<Behind> {
-        self.positions.behind(Instant::now(), now_ms())
+        self.positions.behind(Instant::now(), now_millis())
     }
 
     /// What the Redis cache counts.
@@ -288,12 +289,6 @@ impl Stats {
     }
 }
 
-/// Milliseconds since the epoch.
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,7 +307,7 @@ mod tests {
         stats.wrote(Feed::Gaps, Outcome::Fenced, Duration::ZERO);
         stats.hole(&place, 30);
         stats.claimed(1);
-        stats.position(&place, 4, Some(now_ms()));
+        stats.position(&place, 4, Some(now_millis()));
         stats.retried("database", "connection");
         stats.dead_letters(Stage::Sink, "refused", 1);
         stats.dead_letters(Stage::Transform, "what somebody wrote", 3);

@@ -12,6 +12,7 @@ use crate::decode::{Unfit, check_text};
 use crate::micros::Micros;
 use crate::newest;
 use crate::record::Record;
+use crate::row::Cell;
 
 /// One row of `ticks`, borrowing its texts from the record.
 #[derive(Debug)]
@@ -64,6 +65,26 @@ impl<'a> TickRow<'a> {
     /// What decides which of two ticks is the newer one; also the row's key in the table.
     pub(crate) fn moment(&self) -> (Micros, u128) {
         (self.time, self.tick.id.0)
+    }
+
+    /// In the order of the columns that [`insert`] and [`copy`] write.
+    pub(crate) fn cells(&self) -> [Cell<'_>; 13] {
+        let tick = &self.tick;
+        [
+            Cell::Time(self.time),
+            Cell::text(Some(&tick.symbol)),
+            Cell::Float(self.price),
+            Cell::float(self.volume),
+            Cell::text(Some(tick.kind.as_str())),
+            Cell::text(Some(&tick.market)),
+            Cell::text(Some(&tick.base)),
+            Cell::text(Some(&tick.quote)),
+            Cell::text(tick.side.map(|side| side.as_str())),
+            Cell::text(tick.trade_id.as_deref()),
+            tick.ccseq.map_or(Cell::Null, Cell::Int),
+            Cell::Id(tick.id.0),
+            Cell::Time(self.received_at),
+        ]
     }
 }
 

@@ -36,6 +36,15 @@ pub(crate) enum Outcome {
     Fenced,
 }
 
+/// What one way of writing led to.
+enum Written {
+    So(Outcome),
+    /// This way does not do: a row is refused.
+    NotSo,
+    /// No way does: it is more than the server can do in one transaction.
+    TooMuch,
+}
+
 /// How the rows of a batch are inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -115,16 +124,41 @@ impl Writer {
     ) -> Result<Outcome, SinkError> {
         let began = Instant::now();
         let copy = copy.filter(|copy| self.policy.try_copy(copy.rows));
-        let copied = match copy {
+        let mut written = match copy {
             Some(copy) => self.copied(expected, batch, copy).await?,
-            None => None,
+            None => Written::NotSo,
         };
-        let outcome = match copied {
-            Some(outcome) => outcome,
-            None => self.inserted(expected, batch).await?,
+        if let Written::NotSo = written {
+            written = self.inserted(expected, batch).await?;
+        }
+        match written {
+            Written::So(outcome) => {
+                self.stats.wrote(self.feed, outcome, began.elapsed());
+                Ok(outcome)
+            }
+            Written::NotSo | Written::TooMuch => Box::pin(self.halves(expected, batch)).await,
+        }
+    }
+
+    /// Writes a batch that is too much for one transaction in two, each a batch of its own with its own
+    /// move of the offset.
+    async fn halves(&mut self, expected: i64, batch: &Fetched) -> Result<Outcome, SinkError> {
+        let Some(middle) = batch.records.get(batch.records.len() / 2).map(|middle| middle.offset)
+        else {
+            return self.write(expected, batch, None).await;
         };
-        self.stats.wrote(self.feed, outcome, began.elapsed());
-        Ok(outcome)
+        let Place { topic, partition, .. } = &self.place;
+        let records = batch.records.len();
+        warn!(topic, partition, records, "too much for one transaction of the database: by halves");
+        let (first, second) = batch.split(middle);
+        let mut sum = Counts::default();
+        for (expected, half) in [(expected, first), (middle, second)] {
+            match self.write(expected, &half, None).await? {
+                Outcome::Fenced => return Ok(Outcome::Fenced),
+                Outcome::Committed(counts) => sum += counts,
+            }
+        }
+        Ok(Outcome::Committed(sum))
     }
 
     /// Patience for one batch.
@@ -133,15 +167,15 @@ impl Writer {
         self.database.patience(format_args!("write {topic}/{partition} from offset {expected}"))
     }
 
-    /// By COPY, or `None` where the database refuses a row of it, most likely because it is there.
+    /// By COPY; not so where the database refuses a row of it, most likely because it is there.
     async fn copied(
         &mut self,
         expected: i64,
         batch: &Fetched,
         copy: &CopyData,
-    ) -> Result<Option<Outcome>, SinkError> {
+    ) -> Result<Written, SinkError> {
         let newest = copy.newest(&batch.records);
-        let mut patience = self.patience(expected);
+        let mut patience = self.patience(expected).divisible(batch.records.len() > 1);
         let written = loop {
             let tried = async {
                 let lease = self.database.lease().await?;
@@ -151,25 +185,25 @@ impl Writer {
                 lease.run(copy).await
             };
             match patience.judge(tried.await).await {
-                Ok(Some(outcome)) => break Ok(Some(outcome)),
+                Ok(Some(outcome)) => break Written::So(outcome),
                 Ok(None) => {}
-                Err(Failure::Refused { .. }) => break Ok(None),
-                Err(Failure::Ended(error)) => break Err(error),
+                Err(Failure::Refused { .. }) => break Written::NotSo,
+                Err(Failure::TooMuch { .. }) => return Ok(Written::TooMuch),
+                Err(Failure::Ended(error)) => return Err(error),
             }
         };
         match written {
-            Ok(Some(outcome)) => {
+            Written::So(outcome) => {
                 self.policy.passed();
                 self.offer(outcome, &newest.iter().collect::<Vec<_>>());
             }
-            Ok(None) => self.policy.conflict(),
-            Err(_) => {}
+            Written::NotSo | Written::TooMuch => self.policy.conflict(),
         }
-        written
+        Ok(written)
     }
 
     /// By INSERT, which leaves out what is there already.
-    async fn inserted(&self, expected: i64, batch: &Fetched) -> Result<Outcome, SinkError> {
+    async fn inserted(&self, expected: i64, batch: &Fetched) -> Result<Written, SinkError> {
         let Place { topic, partition, .. } = &self.place;
         let (rows, mut unfit) = decode(self.feed, topic, *partition, &batch.records);
         for (record, detail) in &batch.lost {
@@ -177,7 +211,7 @@ impl Writer {
             unfit.push(DeadLetter::of_sink(topic, *partition, record, why));
         }
         let mut way = Way::Together;
-        let mut patience = self.patience(expected);
+        let mut patience = self.patience(expected).divisible(batch.records.len() > 1);
         loop {
             let tried = async {
                 let lease = self.database.lease().await?;
@@ -191,10 +225,11 @@ impl Writer {
                     if let Rows::Ticks(ticks) = &rows {
                         self.offer(outcome, &newest::of(ticks));
                     }
-                    return Ok(outcome);
+                    return Ok(Written::So(outcome));
                 }
                 Ok(None) => {}
                 Err(Failure::Refused { .. }) if way == Way::Together => way = Way::Isolate,
+                Err(Failure::TooMuch { .. }) => return Ok(Written::TooMuch),
                 Err(failure) => return Err(failure.into()),
             }
         }

@@ -46,10 +46,10 @@ async fn four_sinks_that_are_killed_at_random_lose_and_double_nothing() {
     let mut next_kill = start;
     let mut due = 0;
     while killed < kills {
-        let until_now = start.elapsed().as_millis() as u64 * RATE / 1000;
+        let until_now = u64::try_from(start.elapsed().as_millis()).unwrap() * RATE / 1000;
         let count = (until_now - due).min(RATE); // a machine that stalls need not catch up at once
         due = until_now;
-        publisher.publish(count as usize).await;
+        publisher.publish(usize::try_from(count).unwrap()).await;
         if Instant::now() >= next_kill {
             let victim = random.random_range(0..sinks.len());
             sinks[victim].kill();

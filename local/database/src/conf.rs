@@ -28,6 +28,8 @@ impl Conf<'_> {
              wal_compression = on\n\
              checkpoint_timeout = 15min\n\
              max_worker_processes = 32\n\
+             # A lock for each chunk and index that a transaction touches: late ticks touch many.\n\
+             max_locks_per_transaction = 256\n\
              # Compiling a query takes longer than these queries do.\n\
              jit = off\n\
              timezone = 'UTC'\n\

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::audit::settings::AuditSettings;
 use crate::broker::BrokerSettings;
 use crate::demo::settings::DemoSettings;
 use crate::exchange::ExchangeSettings;
@@ -22,6 +23,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(DemoSettings),
+    Audit(Box<AuditSettings>),
     Broker(BrokerSettings),
     Exchange(ExchangeSettings),
     Transform(TransformSettings),
@@ -39,6 +41,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
             tickpanda_program::log("warn")?;
             let balanced = crate::demo::run(settings).await?;
             Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Audit(settings) => {
+            tickpanda_program::log("info,sqlx=off")?;
+            crate::audit::run(*settings).await
         }
         Command::Broker(settings) => {
             tickpanda_program::log("info")?;

@@ -143,7 +143,7 @@ impl fmt::Debug for Lags {
 
 impl Collector for Lags {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let behind = self.0.behind(Instant::now(), super::now_ms());
+        let behind = self.0.behind(Instant::now(), crate::micros::now_millis());
         if behind.is_empty() {
             return Ok(());
         }

@@ -156,3 +156,27 @@ async fn a_schema_that_is_not_ours_stops_the_sink_by_name() {
     let text = error.to_string();
     assert!(text.contains("t/0 from offset 0") && text.contains("42P01"), "{text}");
 }
+
+#[tokio::test]
+async fn a_batch_that_is_too_much_for_one_transaction_is_written_in_parts() {
+    let bench = on(tickpanda_database::testing::plain_postgres().await).await;
+    // As a server says it that has no locks left, here for more than 100 rows at once.
+    for sql in [
+        "CREATE FUNCTION few() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN IF (SELECT count(*) FROM added) > 100 THEN
+             RAISE EXCEPTION 'out of shared memory' USING ERRCODE = '53200';
+         END IF; RETURN NULL; END $$",
+        "CREATE TRIGGER few AFTER INSERT ON ticks REFERENCING NEW TABLE AS added
+         FOR EACH STATEMENT EXECUTE FUNCTION few()",
+    ] {
+        sqlx::query(sql).execute(&bench.pool).await.unwrap();
+    }
+    let mut writer = bench.writer(Feed::Ticks);
+    writer.open(0).await.unwrap();
+    let mut records: Vec<_> = (0..1000).map(|n| tick(n, n % 900)).collect();
+    records[700] = record(700, b"no tick".to_vec());
+    let outcome = writer.put(0, &batch(records)).await.unwrap();
+    assert_eq!(outcome, counts(899, 100, 1));
+    assert_eq!(bench.offset().await, (1000, 100, 1));
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 899);
+}

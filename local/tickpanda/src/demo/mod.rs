@@ -18,7 +18,7 @@
 //! | `database` | whose database it is, rows in it |
 //! | `watch` | how far each part has come; the line a second |
 //! | `display` | numbers for people |
-//! | `recount`, `seqs`, [`sums`] | the sums at the end |
+//! | `recount`, [`sums`] | the sums at the end |
 
 mod children;
 mod database;
@@ -27,7 +27,6 @@ mod feed;
 mod parts;
 mod pipeline;
 mod recount;
-mod seqs;
 pub mod settings;
 pub mod sums;
 mod watch;

@@ -1,0 +1,363 @@
+//! `tickpanda audit`: the database against the raw topics, row by row.
+//!
+//! ```text
+//!  raw topics ── normalize ──▶ rows expected ─┐            ┌─▶ equal, missing, extra, different
+//!   (snapshot, then its tail)                 ├─▶ buckets ─┤
+//!  tables ── one transaction ──▶ rows stored ─┘  (on disk) └─▶ looked at again, while it may pass
+//! ```
+//!
+//! The order decides what a running pipeline can do to the result. First the raw records up to the
+//! ends that the topics had at the start: what they make must be in the tables. Then the tables, in
+//! one transaction. Then the raw records that came behind: what they make may be in the tables. So a
+//! row is extra only where no raw record at all makes it, and what is missing is looked up again
+//! before it is called so.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | the options |
+//! | `raw`, `expect` | the raw topics; what `normalize` makes of a record, as rows |
+//! | `tables`, `copy` | the tables as a stream; its format |
+//! | `entry`, `buckets` | a row in 80 bytes; many of them on disk, by key |
+//! | `range` | what the raw topics still hold |
+//! | `judge` | the rules: what the two sides of a key say of each other |
+//! | `compare`, `settle` | verdicts counted; what may pass looked at again |
+//! | `explain` | a difference for people |
+//! | `sums`, `report` | the sink's account; the result as text and as JSON |
+//! | `progress` | how far it is |
+//!
+//! Memory does not grow with topics or tables: a file of entries is compared at a time, each part has
+//! a limit. **Must never** write to a topic or to the database.
+
+mod buckets;
+mod compare;
+mod copy;
+mod entry;
+mod expect;
+mod explain;
+mod judge;
+mod progress;
+mod range;
+mod raw;
+mod report;
+pub mod settings;
+mod settle;
+mod sums;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use sqlx::postgres::PgConnectOptions;
+use tickpanda_kafka::{At, Client, ClientConfig, KafkaError};
+use tickpanda_sink::cluster_key;
+use tickpanda_sink::row::Table;
+
+use buckets::Buckets;
+use compare::Findings;
+use entry::{Hasher, NO_TIME};
+use judge::{Context, Verdict, table_index};
+use progress::Progress;
+use range::Bounds;
+use raw::Raw;
+use report::{RawReport, Report, SeqReport, TableReport};
+use settings::AuditSettings;
+use settle::Settling;
+use sums::{Spoils, TopicSum};
+use tables::{Refusals, SinkOffset, Tables};
+
+use crate::seqs::Endings;
+
+/// Runs the audit; the exit code says whether all agrees.
+///
+/// # Errors
+/// Where brokers or database can't be read to the end.
+pub(crate) async fn run(settings: AuditSettings) -> Result<ExitCode> {
+    let (brokers, database) = match settings.check() {
+        Ok(checked) => checked,
+        Err(error) => {
+            eprintln!("tickpanda: {error}");
+            return Ok(ExitCode::from(error.exit_code()));
+        }
+    };
+    // So that an interrupt, too, leaves nothing behind in the temporary folder.
+    let stop = tickpanda_program::stop_token(false)?;
+    let audited = tokio::select! {
+        audited = audit(&settings, &brokers, database) => audited,
+        () = stop.cancelled() => {
+            eprintln!("tickpanda: interrupted: nothing is said of what was read");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    let report = match audited {
+        // A topic's name is a setting.
+        Err(error) if matches!(error.downcast_ref(), Some(KafkaError::UnknownTopic { .. })) => {
+            eprintln!("tickpanda: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+        report => report?,
+    };
+    println!("{report}");
+    if let Some(file) = &settings.json {
+        write_json(file, &report)?;
+    }
+    Ok(if report.balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write_json(file: &Path, report: &Report) -> Result<()> {
+    let mut json = serde_json::to_string_pretty(report)?;
+    json.push('\n');
+    std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))
+}
+
+async fn audit(
+    settings: &AuditSettings,
+    brokers: &[String],
+    database: PgConnectOptions,
+) -> Result<Report> {
+    let started = Instant::now();
+    let tables = Tables::connect(database, settings.since).await?;
+    let config =
+        ClientConfig { client_id: "tickpanda-audit".to_owned(), ..ClientConfig::default() };
+    let client = Client::connect(brokers, config).await?;
+    let temporary = temporary(settings.temp_dir.as_deref())?;
+    let mut buckets = Buckets::new(temporary.path()).context(TEMPORARY)?;
+
+    // Before the snapshot: what a run that has ended by now had published is in it.
+    let endings = endings(&settings.source_state)?;
+    let mut raw = Raw::open(client.clone(), &settings.raw_topics()).await?;
+    raw.read(&mut buckets, &Progress::new("reading the raw topics", raw.length())).await?;
+    let bounds = raw.bounds();
+    let outputs = settings.outputs();
+    let snapshot = Snapshot::read(&tables, &outputs, &bounds, &mut buckets).await?;
+    raw.read_tail(&mut |entry| buckets.push(&entry).context(TEMPORARY)).await?;
+
+    let own = Outputs::of(&client, &outputs).await?;
+    let foreign = own.foreign(&snapshot.offsets);
+    let refusals = snapshot.refusals;
+    let refused = |table, value| refusals.hold(table, value);
+    let context = Context {
+        tables_from: snapshot.tables_from,
+        foreign: !foreign.is_empty(),
+        refused: &refused,
+    };
+    let mut findings = Findings::default();
+    let progress = Progress::new("comparing", buckets.entries());
+    let again = !settings.settle.is_zero();
+    buckets
+        .groups(&mut |group| {
+            progress.advance(group.len() as u64);
+            findings.take(group, &context, again);
+        })
+        .context(TEMPORARY)?;
+    drop(progress);
+
+    let sink_refusals = refusals.letters;
+    let mut notes = Vec::new();
+    if refusals.beyond > 0 {
+        notes.push(format!(
+            "{} refusals of the sink are too many to be kept in mind: their rows may be shown as missing",
+            refusals.beyond
+        ));
+    }
+    let settling = Settling {
+        tables: &tables,
+        bounds: &bounds,
+        outputs: &outputs,
+        tables_from: snapshot.tables_from,
+        foreign: !foreign.is_empty(),
+        settle: settings.settle,
+        endings: &endings,
+    };
+    settling.run(&mut findings, &mut raw, refusals).await?;
+    if findings.beyond > 0 {
+        notes.push(format!("{} differences were too many to be looked at again", findings.beyond));
+    }
+
+    let mut differences = Vec::new();
+    for example in findings.examples.values().flatten() {
+        differences.push(explain::explain(example, &raw, &tables).await?);
+    }
+    let dropped = |table: Table| {
+        findings.of(table, Verdict::OutsideTable) + findings.of(table, Verdict::OutsideTopic) > 0
+            || (snapshot.tables_from[table_index(table)] != NO_TIME && bounds.excuse_any())
+            || settings.since.is_some()
+    };
+    let sums = own.sums(&snapshot.offsets, snapshot.rows, |table, topic| Spoils {
+        foreign: !foreign.is_empty(),
+        rows_dropped: dropped(table),
+        records_lost: snapshot.holes.contains_key(topic),
+    });
+    let seq = SeqReport::new(raw.runs(&endings));
+    if seq.lost > 0 {
+        notes.push(
+            "a source that was killed may have drawn numbers that it never published (--source-state tells), \
+             and frames may lie on raw topics that were not named (--raw-topic)"
+                .to_owned(),
+        );
+    }
+    if settings.since.is_some() {
+        notes.push("rows before --since were left out on both sides".to_owned());
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let raw_reports: Vec<_> = raw.topics.iter().map(RawReport::new).collect();
+    let records: u64 = raw_reports.iter().map(|raw| raw.records).sum();
+    let mut report = Report {
+        balanced: false,
+        seconds,
+        // Counts are far below the 2⁵³ from which a double skips numbers.
+        #[allow(clippy::cast_precision_loss)]
+        records_per_second: records as f64 / seconds.max(1e-9),
+        raw: raw_reports,
+        tables: Table::ALL
+            .map(|table| TableReport::new(table, &findings, snapshot.tables_from))
+            .to_vec(),
+        dead_letters_by_reason: report::reasons(&findings),
+        seq,
+        sums,
+        late: findings.late,
+        sink_refusals,
+        other_clusters: foreign,
+        differences,
+        notes,
+    };
+    report.judge();
+    Ok(report)
+}
+
+/// How the runs of these sources ended.
+fn endings(state_dirs: &[PathBuf]) -> Result<Endings> {
+    let mut all = Endings::new();
+    for dir in state_dirs {
+        let of_one = tickpanda_source::ledger::endings(dir);
+        all.extend(of_one.with_context(|| format!("cannot read the ledger in {}", dir.display()))?);
+    }
+    Ok(all)
+}
+
+const TEMPORARY: &str = "cannot use the temporary folder (--temp-dir)";
+
+fn temporary(wanted: Option<&Path>) -> Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("tickpanda-audit-");
+    match wanted {
+        Some(dir) => builder.tempdir_in(dir),
+        None => builder.tempdir(),
+    }
+    .context(TEMPORARY)
+}
+
+/// What one transaction saw of the database, its rows in the buckets.
+struct Snapshot {
+    refusals: Refusals,
+    offsets: Vec<SinkOffset>,
+    holes: BTreeMap<String, i64>,
+    tables_from: [i64; 3],
+    /// Rows of each of `Table::ALL`.
+    rows: [i64; 3],
+}
+
+impl Snapshot {
+    async fn read(
+        tables: &Tables,
+        outputs: &[String; 3],
+        bounds: &Bounds,
+        buckets: &mut Buckets,
+    ) -> Result<Self> {
+        let progress = Progress::new("reading the tables", tables.about().await);
+        let mut transaction = tables.snapshot().await?;
+        let conn = &mut *transaction;
+        let offsets = tables.offsets(conn, outputs).await?;
+        let holes = tables.holes(conn).await?;
+        let tables_from = tables.kept_from(conn).await?;
+        let mut rows = [0; 3];
+        let mut hasher = Hasher::default();
+        for table in Table::ALL {
+            let count = &mut rows[table_index(table)];
+            let each = |cells: &[tickpanda_sink::row::Cell<'_>]| {
+                *count += 1;
+                progress.advance(1);
+                let entry = settle::stored(&mut hasher, table, cells, bounds);
+                buckets.push(&entry).context(TEMPORARY)
+            };
+            tables.stream(conn, table, each).await?;
+        }
+        let refusals = tables.refusals(conn, outputs).await?;
+        transaction.rollback().await.context("cannot end reading the database")?;
+        Ok(Snapshot { refusals, offsets, holes, tables_from, rows })
+    }
+}
+
+/// The output topics of the cluster that is audited.
+struct Outputs(Vec<OutputTopic>);
+
+struct OutputTopic {
+    table: Table,
+    name: String,
+    /// The name under which the sink keeps its offsets; `None` where the topic does not exist.
+    cluster: Option<String>,
+    /// Records on it since it began.
+    length: i64,
+}
+
+impl Outputs {
+    async fn of(client: &Client, names: &[String; 3]) -> Result<Self> {
+        let id = client.cluster().await?.id;
+        let mut topics = Vec::new();
+        for (table, name) in Table::ALL.into_iter().zip(names) {
+            let found = client.topic(name).await?;
+            let cluster = found.as_ref().map(|topic| cluster_key(id.as_deref(), topic.id));
+            let length = match found {
+                Some(_) => client.offsets(name, At::Latest).await?.iter().map(|(_, end)| end).sum(),
+                None => 0,
+            };
+            topics.push(OutputTopic { table, name: name.clone(), cluster, length });
+        }
+        Ok(Outputs(topics))
+    }
+
+    /// Which others wrote into the tables, by the sink's account.
+    fn foreign(&self, offsets: &[SinkOffset]) -> Vec<String> {
+        let others = offsets.iter().filter(|row| row.next_offset > 0).filter(|row| {
+            let own = self.0.iter().find(|topic| topic.name == row.topic);
+            own.is_none_or(|own| own.cluster.as_ref() != Some(&row.cluster))
+        });
+        let mut others: Vec<_> =
+            others.map(|row| format!("{} of cluster {}", row.topic, row.cluster)).collect();
+        others.dedup();
+        others
+    }
+
+    /// The sums of ticks and dead letters. A candle's row stands for all of its revisions, which no
+    /// table counts.
+    fn sums(
+        &self,
+        offsets: &[SinkOffset],
+        rows: [i64; 3],
+        spoils: impl Fn(Table, &str) -> Spoils,
+    ) -> Vec<TopicSum> {
+        let topics = self.0.iter().filter(|topic| topic.table != Table::Candles);
+        let sum = |topic: &OutputTopic| {
+            let own = || {
+                offsets.iter().filter(|row| {
+                    row.topic == topic.name && topic.cluster.as_ref() == Some(&row.cluster)
+                })
+            };
+            let mut sum = TopicSum {
+                topic: topic.name.clone(),
+                table: topic.table.name(),
+                on_topic: topic.length,
+                dealt_with: own().map(|row| row.next_offset).sum(),
+                rows: rows[table_index(topic.table)],
+                duplicates: own().map(|row| row.duplicates).sum(),
+                refused: own().map(|row| row.refused).sum(),
+                not_judged: None,
+            };
+            sum.judge(spoils(topic.table, &topic.name));
+            sum
+        };
+        topics.map(sum).collect()
+    }
+}

@@ -1,0 +1,421 @@
+//! The result: for people as text, for machines as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use tickpanda_model::dead_letter::Reason;
+use tickpanda_sink::row::{Micros, Table};
+
+use super::compare::Findings;
+use super::entry::NO_TIME;
+use super::explain::Difference;
+use super::judge::{Verdict, table_index};
+use super::range::{Bound, Span};
+use super::raw::Topic;
+use super::sums::TopicSum;
+use crate::demo::display::grouped;
+use crate::seqs::RunReport;
+
+/// In place of a time: no row of the partition is judged.
+const NEVER: &str = "never";
+
+/// So many source runs with holes are named.
+const RUNS: usize = 10;
+
+/// One partition of a raw topic, as far as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PartitionReport {
+    pub(crate) partition: usize,
+    pub(crate) first_offset: i64,
+    pub(crate) end_offset: i64,
+    pub(crate) records: u64,
+    /// Rows received up to then are not judged, because retention took the partition's beginning;
+    /// `null` where it has its beginning.
+    pub(crate) rows_judged_after: Option<String>,
+}
+
+/// A raw topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct RawReport {
+    pub(crate) topic: String,
+    pub(crate) records: u64,
+    pub(crate) with_rows: u64,
+    pub(crate) bad_rows: u64,
+    pub(crate) nothing: u64,
+    pub(crate) rejected: u64,
+    pub(crate) rejected_by_reason: BTreeMap<&'static str, u64>,
+    pub(crate) misplaced: u64,
+    pub(crate) partitions: Vec<PartitionReport>,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct TableReport {
+    pub(crate) table: &'static str,
+    /// Rows that the raw topics make, each once.
+    pub(crate) expected: u64,
+    pub(crate) matched: u64,
+    pub(crate) refused: u64,
+    pub(crate) missing: u64,
+    pub(crate) extra: u64,
+    /// Of both sides and not equal, older revisions included.
+    pub(crate) different: u64,
+    pub(crate) older_revision: u64,
+    /// In the table; the raw topic no longer reaches back so far.
+    pub(crate) before_raw_topic: u64,
+    /// Expected; the table no longer reaches back so far.
+    pub(crate) before_table: u64,
+    /// In the table, made by records that came behind the snapshot.
+    pub(crate) newer: u64,
+    /// In the table; perhaps of another cluster.
+    pub(crate) not_attributed: u64,
+    /// Expected rows before then are not missed; `null` where all are.
+    pub(crate) rows_expected_from: Option<String>,
+}
+
+/// Dead letters of a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ReasonReport {
+    pub(crate) reason: &'static str,
+    pub(crate) expected: u64,
+    pub(crate) stored: u64,
+}
+
+/// A source run that is not whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct SeqRun {
+    pub(crate) run: String,
+    pub(crate) seen: u64,
+    pub(crate) lost: u64,
+    pub(crate) unpublished: u64,
+    pub(crate) repeated: u64,
+    /// The first missing numbers, from and to.
+    pub(crate) holes: Vec<(u64, u64)>,
+}
+
+/// All source runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SeqReport {
+    pub(crate) runs: u64,
+    pub(crate) numbers: u64,
+    pub(crate) lost: u64,
+    /// Missing numbers of runs that were killed, by their ledgers (`--source-state`).
+    pub(crate) unpublished: u64,
+    pub(crate) repeated: u64,
+    /// Runs of which nothing can be said, because retention took the topic's beginning.
+    pub(crate) not_judged: u64,
+    /// The first runs with lost or repeated numbers.
+    pub(crate) faults: Vec<SeqRun>,
+}
+
+/// Everything that `--json` writes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) balanced: bool,
+    pub(crate) seconds: f64,
+    pub(crate) records_per_second: f64,
+    pub(crate) raw: Vec<RawReport>,
+    pub(crate) tables: Vec<TableReport>,
+    pub(crate) dead_letters_by_reason: Vec<ReasonReport>,
+    pub(crate) seq: SeqReport,
+    pub(crate) sums: Vec<TopicSum>,
+    /// Rows that were there only at a second look.
+    pub(crate) late: u64,
+    /// Letters of the stage `sink` about the output topics.
+    pub(crate) sink_refusals: u64,
+    /// Other clusters, or topics of these names that were deleted, that wrote into the same tables.
+    pub(crate) other_clusters: Vec<String>,
+    pub(crate) differences: Vec<Difference>,
+    /// What else a reader must know.
+    pub(crate) notes: Vec<String>,
+}
+
+impl RawReport {
+    pub(crate) fn new(topic: &Topic) -> Self {
+        let partitions = topic.partitions.iter().enumerate();
+        let partition = |(partition, span): (usize, &Span)| PartitionReport {
+            partition,
+            first_offset: span.first + span.taken,
+            end_offset: span.end,
+            records: span.records,
+            rows_judged_after: match span.bound() {
+                Bound::Nothing => None,
+                Bound::UpTo(time) => Some(Micros::from_since_2000(time).to_string()),
+                Bound::Everything => Some(NEVER.to_owned()),
+            },
+        };
+        let outcomes = &topic.outcomes;
+        RawReport {
+            topic: topic.name.clone(),
+            records: outcomes.records,
+            with_rows: outcomes.rows,
+            bad_rows: outcomes.bad_rows,
+            nothing: outcomes.nothing,
+            rejected: outcomes.rejected.values().sum(),
+            rejected_by_reason: outcomes.rejected.clone(),
+            misplaced: topic.misplaced,
+            partitions: partitions.map(partition).collect(),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.records == self.with_rows + self.nothing + self.rejected
+    }
+}
+
+impl TableReport {
+    pub(crate) fn new(table: Table, findings: &Findings, tables_from: [i64; 3]) -> Self {
+        let of = |verdict| findings.of(table, verdict);
+        let different = of(Verdict::Different) + of(Verdict::Older);
+        let from = tables_from[table_index(table)];
+        let expected = of(Verdict::Matched)
+            + of(Verdict::Refused)
+            + of(Verdict::Missing)
+            + of(Verdict::OutsideTable)
+            + different;
+        TableReport {
+            table: table.name(),
+            expected,
+            matched: of(Verdict::Matched),
+            refused: of(Verdict::Refused),
+            missing: of(Verdict::Missing),
+            extra: of(Verdict::Extra),
+            different,
+            older_revision: of(Verdict::Older),
+            before_raw_topic: of(Verdict::OutsideTopic),
+            before_table: of(Verdict::OutsideTable),
+            newer: of(Verdict::Newer),
+            not_attributed: of(Verdict::Foreign),
+            rows_expected_from: (from != NO_TIME)
+                .then(|| Micros::from_since_2000(from).to_string()),
+        }
+    }
+
+    fn is_fault(&self) -> bool {
+        self.missing + self.extra + self.different > 0
+    }
+}
+
+/// Dead letters by reason, as the findings have them.
+pub(crate) fn reasons(findings: &Findings) -> Vec<ReasonReport> {
+    let name =
+        |mark: u8| Reason::ALL.get(usize::from(mark)).map_or("(unknown)", |reason| reason.code());
+    let reasons = findings.reasons.iter().map(|(mark, count)| ReasonReport {
+        reason: name(*mark),
+        expected: count.expected,
+        stored: count.stored,
+    });
+    reasons.collect()
+}
+
+impl SeqReport {
+    pub(crate) fn new(runs: Vec<RunReport>) -> Self {
+        let mut report = SeqReport { runs: runs.len() as u64, ..SeqReport::default() };
+        for run in runs {
+            report.numbers += run.seen;
+            report.lost = report.lost.saturating_add(run.lost);
+            report.unpublished = report.unpublished.saturating_add(run.unpublished);
+            report.repeated += run.repeated;
+            report.not_judged += u64::from(run.judged.is_none());
+            if !run.holes.is_empty() | (run.repeated > 0) && report.faults.len() < RUNS {
+                report.faults.push(SeqRun {
+                    run: format!("{:016x}", run.run),
+                    seen: run.seen,
+                    lost: run.lost,
+                    unpublished: run.unpublished,
+                    repeated: run.repeated,
+                    holes: run
+                        .holes
+                        .into_iter()
+                        .map(std::ops::RangeInclusive::into_inner)
+                        .collect(),
+                });
+            }
+        }
+        report
+    }
+}
+
+impl Report {
+    /// Decides whether it balances.
+    pub(crate) fn judge(&mut self) {
+        self.balanced = self.raw.iter().all(RawReport::holds)
+            && !self.tables.iter().any(TableReport::is_fault)
+            && !self.sums.iter().any(TopicSum::is_fault)
+            && self.seq.lost == 0;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for difference in &self.differences {
+            writeln!(f, "{difference}")?;
+        }
+        if !self.differences.is_empty() {
+            writeln!(f)?;
+        }
+        self.raw.iter().try_for_each(|raw| write_raw(f, raw))?;
+        self.tables.iter().try_for_each(|table| write_table(f, table))?;
+        for ReasonReport { reason, expected, stored } in &self.dead_letters_by_reason {
+            writeln!(
+                f,
+                "  {reason:<14} {} expected, {} there",
+                grouped(*expected),
+                grouped(*stored)
+            )?;
+        }
+        self.sums.iter().try_for_each(|sum| write_sum(f, sum))?;
+        write_seq(f, &self.seq)?;
+        if self.late > 0 {
+            writeln!(
+                f,
+                "note: {} rows were there only at a second look: the pipeline is running",
+                grouped(self.late)
+            )?;
+        }
+        if !self.other_clusters.is_empty() {
+            writeln!(
+                f,
+                "note: {} wrote into these tables too. Whose a row is that these raw topics do not make, \
+                 and whose delivery of a tick came first, can't be told",
+                self.other_clusters.join(", ")
+            )?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        writeln!(f, "{:.1} s, {:.0} raw records/s", self.seconds, self.records_per_second)?;
+        write!(f, "{}", if self.balanced { "balanced" } else { "NOT balanced" })
+    }
+}
+
+fn write_raw(f: &mut fmt::Formatter<'_>, raw: &RawReport) -> fmt::Result {
+    let n = grouped;
+    writeln!(
+        f,
+        "{}: {} raw records = {} with rows + {} nothing + {} rejected   {}",
+        raw.topic,
+        n(raw.records),
+        n(raw.with_rows),
+        n(raw.nothing),
+        n(raw.rejected),
+        if raw.holds() { "ok" } else { "DIFFERS" }
+    )?;
+    for (reason, count) in &raw.rejected_by_reason {
+        writeln!(f, "  {reason:<14} {} rejected", n(*count))?;
+    }
+    if raw.bad_rows > 0 {
+        writeln!(f, "  {} of those with rows have bad rows besides", n(raw.bad_rows))?;
+    }
+    if raw.misplaced > 0 {
+        writeln!(f, "  {} records do not lie on the partition of their key", n(raw.misplaced))?;
+    }
+    for partition in &raw.partitions {
+        let PartitionReport { partition, first_offset, end_offset, records, rows_judged_after } =
+            partition;
+        write!(
+            f,
+            "  partition {partition}: offsets {first_offset}..{end_offset}, {} records",
+            n(*records)
+        )?;
+        match rows_judged_after {
+            Some(never) if never == NEVER => {
+                writeln!(f, "; all of it is gone, and no row of it is judged")?
+            }
+            Some(time) => {
+                writeln!(f, "; its beginning is gone, rows count if received after {time}")?
+            }
+            None => writeln!(f)?,
+        }
+    }
+    Ok(())
+}
+
+fn write_table(f: &mut fmt::Formatter<'_>, table: &TableReport) -> fmt::Result {
+    let n = grouped;
+    writeln!(
+        f,
+        "{}: {} rows expected, {} equal, {} missing, {} extra, {} different   {}",
+        table.table,
+        n(table.expected),
+        n(table.matched),
+        n(table.missing),
+        n(table.extra),
+        n(table.different),
+        if table.is_fault() { "DIFFERS" } else { "ok" }
+    )?;
+    for (count, what) in [
+        (table.older_revision, "of the different are older revisions"),
+        (table.refused, "refused by the sink, accounted for in dead_letters"),
+        (table.before_raw_topic, "rows not judged: older than what is left of the raw topics"),
+        (table.newer, "rows more, made by raw records that came meanwhile"),
+        (table.not_attributed, "rows not judged: they may be another cluster's"),
+    ] {
+        if count > 0 {
+            writeln!(f, "  {} {what}", n(count))?;
+        }
+    }
+    if let Some(from) = &table.rows_expected_from {
+        writeln!(
+            f,
+            "  rows are expected from {from} on; {} older ones are not missed",
+            n(table.before_table)
+        )?;
+    }
+    Ok(())
+}
+
+fn write_sum(f: &mut fmt::Formatter<'_>, sum: &TopicSum) -> fmt::Result {
+    writeln!(
+        f,
+        "{}: {} records, of which the sink has dealt with {} = {} rows + {} duplicates + {} refused   {}",
+        sum.topic,
+        sum.on_topic,
+        sum.dealt_with,
+        sum.rows,
+        sum.duplicates,
+        sum.refused,
+        match sum.not_judged {
+            Some(why) => format!("not judged: {why}"),
+            None if sum.holds() => "ok".to_owned(),
+            None => "DIFFERS".to_owned(),
+        }
+    )
+}
+
+fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
+    writeln!(
+        f,
+        "seq: {} numbers of {} source runs, {} lost, {} repeated   {}",
+        grouped(seq.numbers),
+        seq.runs,
+        grouped(seq.lost),
+        grouped(seq.repeated),
+        if seq.lost > 0 { "DIFFERS" } else { "ok" }
+    )?;
+    if seq.unpublished > 0 {
+        writeln!(f, "  {} numbers more that killed sources had drawn", grouped(seq.unpublished))?;
+    }
+    if seq.not_judged > 0 {
+        writeln!(
+            f,
+            "  {} runs not judged: older than what is left of the raw topics",
+            seq.not_judged
+        )?;
+    }
+    for run in &seq.faults {
+        write!(
+            f,
+            "  run {}: {} seen, {} lost, {} repeated",
+            run.run, run.seen, run.lost, run.repeated
+        )?;
+        for (index, (first, last)) in run.holes.iter().enumerate() {
+            write!(f, "{}", if index == 0 { "; missing " } else { ", " })?;
+            match first == last {
+                true => write!(f, "{first}")?,
+                false => write!(f, "{first}–{last}")?,
+            }
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What a person can say to the audit: the variables and flags of source and sink, by their names.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use sqlx::postgres::PgConnectOptions;
+use tickpanda_model::topic;
+use tickpanda_sink::row::Micros;
+use tickpanda_sink::{DatabaseSettings, SinkError};
+
+/// Compare the database with the raw topics, row by row.
+///
+/// Reads every raw record from the beginning, makes of it what the transform makes of it, and looks
+/// whether the sink's tables hold exactly that. It only reads. The exit code is 0 where all agrees, 1
+/// on any difference, 2 for a wrong setting. What runs meanwhile may go on running.
+#[derive(Args, Clone)]
+pub struct AuditSettings {
+    /// Brokers to start from, `host:port`, separated by commas.
+    #[arg(
+        long,
+        env = "KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        default_value = "localhost:9092",
+        value_parser = tickpanda_sink::settings::broker
+    )]
+    pub(crate) brokers: Vec<String>,
+
+    /// A raw topic; may be given several times, and must name all that were ever written to.
+    #[arg(long, env = "TICKPANDA_RAW_TOPIC", value_name = "TOPIC", default_value = topic::RAW, value_delimiter = ',')]
+    pub(crate) raw_topic: Vec<String>,
+    /// The transform's topic with ticks, as the sink's.
+    #[arg(long, env = "TICK_TOPIC", value_name = "TOPIC", default_value = topic::TICKS)]
+    pub(crate) tick_topic: String,
+    /// The transform's topic with candles, as the sink's.
+    #[arg(long, env = "OHLCV_TOPIC", value_name = "TOPIC", default_value = topic::CANDLES)]
+    pub(crate) ohlcv_topic: String,
+    /// The transform's topic with dead letters, as the sink's.
+    #[arg(long, env = "DEAD_LETTER_TOPIC", value_name = "TOPIC", default_value = topic::DEAD_LETTERS)]
+    pub(crate) dead_letter_topic: String,
+
+    /// The database, as the sink's.
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Compare only rows from this time on, such as 2026-11-01T00:00:00Z: for tables whose old rows were
+    /// deleted by hand. What TimescaleDB's retention or drop_chunks took is known without it.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(crate) since: Option<Micros>,
+
+    /// How long to wait for a pipeline that is running to write what is missing.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) settle: Duration,
+
+    /// A source's state folder, where one is at hand; may be given several times. Its ledger tells frames
+    /// that were lost from numbers that a killed source had drawn and never published.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_state: Vec<PathBuf>,
+
+    /// The result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Where to keep, while it runs, 80 bytes for each row on each side [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) temp_dir: Option<PathBuf>,
+}
+
+impl AuditSettings {
+    /// Brokers and database, checked as the sink checks them.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`].
+    pub(crate) fn check(&self) -> Result<(Vec<String>, PgConnectOptions), SinkError> {
+        Ok((self.brokers.clone(), self.database.options()?))
+    }
+
+    /// The raw topics, each once.
+    pub(crate) fn raw_topics(&self) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        for topic in &self.raw_topic {
+            if !topics.contains(topic) {
+                topics.push(topic.clone());
+            }
+        }
+        topics
+    }
+
+    /// The output topics, in the order of their tables.
+    pub(crate) fn outputs(&self) -> [String; 3] {
+        [self.tick_topic.clone(), self.ohlcv_topic.clone(), self.dead_letter_topic.clone()]
+    }
+}
+
+fn since(text: &str) -> Result<Micros, String> {
+    let wrong = || "a time is written as 2026-11-01T00:00:00Z".to_owned();
+    let time: SystemTime = humantime::parse_rfc3339_weak(text).map_err(|_| wrong())?;
+    let micros = time.duration_since(UNIX_EPOCH).map_err(|_| wrong())?.as_micros();
+    i64::try_from(micros).ok().and_then(Micros::new).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        audit: AuditSettings,
+    }
+
+    fn parse(args: &[&str]) -> Result<AuditSettings, String> {
+        let args = std::iter::once(&"audit").chain(args);
+        Cli::try_parse_from(args).map(|cli| cli.audit).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name_and_no_secret_is_shown() {
+        for (args, name) in [
+            (["--settle", "soon"], "--settle"),
+            (["--since", "yesterday"], "--since"),
+            (["--timescaledb-port", "http"], "--timescaledb-port"),
+        ] {
+            let error = parse(&args).err().unwrap();
+            assert!(error.contains(name), "{error}");
+        }
+        let settings = parse(&["--database-url", "mysql://u:hunter2@h/d"]).unwrap();
+        let error = settings.check().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().starts_with("DATABASE_URL"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn brokers_are_checked_and_may_be_listed_with_spaces() {
+        let error = parse(&["--brokers", "nonsense"]).unwrap().check().unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("--brokers"), "{error}");
+        let (brokers, _) = parse(&["--brokers", "a:1, b:2"]).unwrap().check().unwrap();
+        assert_eq!(brokers, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn raw_topics_add_up_and_a_time_needs_no_fraction() {
+        let settings =
+            parse(&["--raw-topic", "a", "--raw-topic", "b", "--raw-topic", "a"]).unwrap();
+        assert_eq!(settings.raw_topics(), ["a", "b"]);
+        let settings = parse(&["--since", "2026-11-01T00:00:00Z"]).unwrap();
+        assert_eq!(settings.since.unwrap().to_string(), "2026-11-01T00:00:00.000000Z");
+    }
+}
