@@ -22,7 +22,7 @@ use crate::record::Record;
 use crate::stats::Stats;
 use crate::ticks::TickRow;
 
-/// COPY is worth its extra round trips from about here on (`cargo xtask bench sink` measures it).
+/// COPY is worth its extra round trips from about here on: measured by `tests/speed.rs`.
 const COPY_MIN_ROWS: usize = 200;
 /// Over TCP each COPY stalls for a delayed acknowledgement (sqlx 0.9.0 has no TCP_NODELAY).
 const COPY_MIN_ROWS_TCP: usize = 2000;
@@ -75,6 +75,12 @@ impl Writer {
     /// The same, offering committed ticks to the cache.
     pub(crate) fn offering(self, latest: Latest) -> Self {
         Writer { latest, ..self }
+    }
+
+    /// The same, trying COPY from so many rows on: to measure from where it pays.
+    #[cfg(test)]
+    pub(crate) fn copying_from(self, min_rows: usize) -> Self {
+        Writer { policy: CopyPolicy::new(min_rows), ..self }
     }
 
     /// The partition that this writes.

@@ -345,6 +345,8 @@ async fn a_pipeline_that_runs_meanwhile_is_no_difference() {
             let candle = candles(&[(DAY, &format!("{}.5", sent % 9))], RECEIVED + sent);
             pipeline.produce(some.chain([candle]).collect()).await;
             sent += 50;
+            // A rate that the pipeline keeps up with: how far it is behind must not grow.
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
     let audits = async {

@@ -1,56 +1,56 @@
-//! COPY and UNNEST beside each other. The test checks that both count alike; the rates are printed:
-//! `TICKPANDA_SPEED_ROWS=200000 cargo test --release -p tickpanda-sink speed -- --nocapture`
+//! COPY and UNNEST beside each other, over the Unix socket and over TCP, by batch size: what
+//! `COPY_MIN_ROWS` in the writer is chosen by. The test checks that both ways write the same; the rates
+//! are printed:
+//!
+//! `TICKPANDA_SPEED_ROWS=100000 cargo test --release -p tickpanda-sink speed -- --nocapture`
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::*;
+use crate::copy::CopyData;
 
 #[tokio::test]
 async fn both_ways_of_writing_ticks_write_all_of_them() {
     let rows = std::env::var("TICKPANDA_SPEED_ROWS").ok().and_then(|rows| rows.parse().ok());
-    let rows: i64 = rows.unwrap_or(5000);
-    for size in [100, 1000, 5000] {
-        for duplicate in [false, true] {
-            let bench = bench().await;
-            let mut writer = bench.writer(Feed::Ticks);
-            writer.open(0).await.unwrap();
-            // One duplicate a batch makes every COPY fail, so that the policy leaves it.
-            let batches: Vec<_> = (0..rows / size)
-                .map(|n| {
-                    let records = n * size..(n + 1) * size;
-                    let first = n * size;
-                    batch(
-                        records
-                            .map(|n| tick(n, if duplicate && n == first + 1 { first } else { n }))
-                            .collect(),
-                    )
-                })
-                .collect();
-            let (start, cpu) = (Instant::now(), own_cpu());
-            for (n, batch) in (0..).zip(&batches) {
-                writer.put(n * size, batch).await.unwrap();
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            let cpu = own_cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / rows as f64;
-            println!(
-                "{} rows a batch, {}: {:.0} rows/s, {cpu:.1} µs own CPU a row",
-                size,
-                if duplicate { "UNNEST (one duplicate in each)" } else { "COPY (UNNEST if small)" },
-                rows as f64 / seconds,
-            );
-            let duplicates = if duplicate { rows / size } else { 0 };
-            assert_eq!(bench.offset().await, (rows / size * size, duplicates, 0));
-            let written = bench.count("SELECT count(*) FROM ticks").await;
-            assert_eq!(written, rows / size * size - duplicates);
+    let rows: i64 = rows.unwrap_or(2000);
+    println!("rows/s of one connection, a commit for each batch");
+    println!("batch       socket: UNNEST      COPY  ratio      TCP: UNNEST      COPY  ratio");
+    for size in [10, 50, 100, 200, 500, 1000, 2000, 5000] {
+        let rows = rows.max(size) / size * size;
+        let mut line = format!("{size:>5}");
+        for tcp in [false, true] {
+            let unnest = rate(rows, size, tcp, false).await;
+            let copy = rate(rows, size, tcp, true).await;
+            line += &format!("  {unnest:>15.0} {copy:>9.0}  {:>5.2}", copy / unnest);
         }
+        println!("{line}");
     }
 }
 
-/// User and system time of this process so far, from Linux's clock ticks of 10 ms.
-fn own_cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks =
-        after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Duration::from_millis(ticks.sum::<u64>() * 10)
+/// Rows a second, all distinct, in batches of `size`.
+async fn rate(rows: i64, size: i64, tcp: bool, copy: bool) -> f64 {
+    let bench = if tcp { over_tcp().await } else { bench().await };
+    let mut writer = bench.writer(Feed::Ticks).copying_from(1);
+    writer.open(0).await.unwrap();
+    let batches: Vec<_> = (0..rows / size)
+        .map(|n| batch((n * size..(n + 1) * size).map(|n| tick(n, n)).collect()))
+        .collect();
+    let start = Instant::now();
+    for (n, batch) in (0..).zip(&batches) {
+        let data = copy.then(|| CopyData::of(&batch.records).unwrap());
+        let outcome = writer.write(n * size, batch, data.as_ref()).await.unwrap();
+        assert_eq!(outcome, counts(size.unsigned_abs(), 0, 0));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(bench.offset().await, (rows, 0, 0));
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, rows);
+    rows as f64 / seconds
+}
+
+async fn over_tcp() -> Bench {
+    let mut test = testing::database().await;
+    test.url.clone_from(&test.tcp_url);
+    let bench = on(test).await;
+    assert!(bench.database.tcp);
+    bench
 }
