@@ -83,6 +83,11 @@ impl CopyPolicy {
         CopyPolicy { min_rows, pause: 0, last_pause: 0 }
     }
 
+    /// Whether the next batch may be tried, if it is large enough.
+    pub(crate) fn copies(&self) -> bool {
+        self.pause <= 1 // the one that is being written now may be the last of the pause
+    }
+
     /// Decides for a batch of so many rows.
     pub(crate) fn try_copy(&mut self, rows: usize) -> bool {
         if rows < self.min_rows {

@@ -18,6 +18,18 @@ use crate::outage::{Outage, State, wait};
 use crate::schema;
 use crate::stats::Stats;
 
+/// What the sink's sessions are called at the server. The trigger `foreign_write` knows it.
+const NAME: &str = "tickpanda-sink";
+/// What the server ends by itself, so that a sink that hangs, or whose machine is gone, holds no locks for
+/// longer than its claims: a transaction in which nothing is asked, a statement that no longer has
+/// anybody ([`ATTEMPT`]), a connection whose other end is silent.
+const LIMITS: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "5s"),
+    ("statement_timeout", "60s"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
+];
 /// Longer than any sane transaction of one batch: a connection that hangs is given up.
 const ATTEMPT: Duration = Duration::from_secs(60);
 /// How long to wait for a connection to be made before it counts as an outage.
@@ -29,6 +41,8 @@ const PROBE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pool: PgPool,
+    /// Without the limits of the pool's connections.
+    options: PgConnectOptions,
     /// As many as connections. Waiting for one's turn is no outage, so it is not the pool's timeout
     /// that bounds it.
     turns: Arc<Semaphore>,
@@ -43,17 +57,14 @@ impl Database {
     pub(crate) fn new(options: PgConnectOptions, connections: u32) -> Self {
         let tcp = options.get_socket().is_none() && !options.get_host().starts_with('/');
         let outage = Outage::new(format!("the database {}", address(&options)));
+        let options = options.application_name(NAME);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT)
-            .connect_lazy_with(options.application_name("tickpanda-sink"));
-        Self::from_pool(pool, outage, tcp)
-    }
-
-    fn from_pool(pool: PgPool, outage: Outage, tcp: bool) -> Self {
-        let turns = pool.options().get_max_connections() as usize;
+            .connect_lazy_with(options.clone().options(LIMITS));
+        let turns = Arc::new(Semaphore::new(connections as usize));
         let (outage, stats) = (Arc::new(outage), Arc::default());
-        Database { pool, turns: Arc::new(Semaphore::new(turns)), outage, stats, tcp }
+        Database { pool, options, turns, outage, stats, tcp }
     }
 
     /// The same, counting what is tried again.
@@ -109,6 +120,11 @@ impl Database {
         }
     }
 
+    /// The same for another user, whose failures and successes are its own.
+    pub(crate) fn for_another(&self) -> Self {
+        Database { outage: Arc::new(Outage::clone(&self.outage)), ..self.clone() }
+    }
+
     /// A try succeeded.
     pub(crate) fn served(&self) {
         self.outage.served();
@@ -137,8 +153,12 @@ impl Database {
         if class(&error) != Class::Transient {
             return Err(SinkError::of_database(doing, error));
         }
-        self.stats.retried("database", cause(&error));
-        self.outage.failed(&error);
+        let cause = cause(&error);
+        self.stats.retried("database", cause);
+        // Two that got in each other's way: one of them tries again, nothing is away.
+        if cause != "serialization" {
+            self.outage.failed(&error);
+        }
         Ok(())
     }
 
@@ -147,11 +167,15 @@ impl Database {
     /// # Errors
     /// [`SinkError::Migrate`] or [`SinkError::Database`], where waiting does not help.
     pub(crate) async fn prepare(&self) -> Result<String, SinkError> {
+        // A migration may take as long as it does.
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
+        let pool = pool.connect_lazy_with(self.options.clone());
         let mut attempt = 0;
         loop {
-            let error = match schema::migrate(&self.pool).await {
-                Ok(()) => match schema::describe(&self.pool).await {
+            let error = match schema::migrate(&pool).await {
+                Ok(()) => match schema::describe(&pool).await {
                     Ok(tables) => {
+                        pool.close().await;
                         self.served();
                         return Ok(tables);
                     }

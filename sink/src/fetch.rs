@@ -29,7 +29,9 @@ use crate::record::Record;
 const MAX_WAIT: Duration = Duration::from_millis(MAX_WAIT_MS.unsigned_abs() as u64);
 const MAX_WAIT_MS: i32 = 500;
 /// rskafka has no deadline: a broker that does not answer for this long is asked anew.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes asked for where a batch is larger than what is asked for otherwise.
+const LARGEST: i32 = 128 << 20;
 
 /// Offsets that are given up at once, of a batch that does not unpack.
 const MAX_LOST: i64 = 1000;
@@ -49,6 +51,21 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
+    /// Records, those that nobody can read included.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len() + self.lost.len()
+    }
+
+    /// An offset with about as many records before it as from it on, and at least one on each side where
+    /// there are two.
+    pub(crate) fn middle(&self) -> i64 {
+        let lost = self.lost.iter().map(|(record, _)| record.offset);
+        let mut offsets: Vec<i64> =
+            self.records.iter().map(|record| record.offset).chain(lost).collect();
+        offsets.sort_unstable();
+        offsets.get(offsets.len() / 2).copied().unwrap_or(self.next_offset)
+    }
+
     /// What lies before an offset, and what lies from it on.
     pub(crate) fn split(&self, at: i64) -> (Fetched, Fetched) {
         let part = |keep: &dyn Fn(i64) -> bool, next_offset| Fetched {
@@ -91,6 +108,8 @@ pub(crate) struct KafkaLog {
     /// Where holes are told of.
     gap_topic: String,
     max_bytes: i32,
+    /// Where the partition ended when the broker last said so.
+    high_watermark: i64,
     reader: Option<PartitionClient>,
 }
 
@@ -104,7 +123,8 @@ impl KafkaLog {
         gap_topic: String,
         max_bytes: i32,
     ) -> Self {
-        KafkaLog { client, kafka, topic, partition, gap_topic, max_bytes, reader: None }
+        let (high_watermark, reader) = (0, None);
+        KafkaLog { client, kafka, topic, partition, gap_topic, max_bytes, high_watermark, reader }
     }
 
     async fn reader(&mut self) -> Result<&PartitionClient, FetchError> {
@@ -121,8 +141,13 @@ impl KafkaLog {
 
     /// Reads what rskafka refuses.
     async fn read(&mut self, from: i64) -> Result<Fetched, FetchError> {
-        let read = self.kafka.read(&self.topic, self.partition, from, self.max_bytes, MAX_WAIT);
-        match read.await {
+        let read =
+            async |bytes| self.kafka.read(&self.topic, self.partition, from, bytes, MAX_WAIT).await;
+        let mut found = read(self.max_bytes).await;
+        if let Err(KafkaError::BatchTooLarge { .. }) = found {
+            found = read(LARGEST).await;
+        }
+        match found {
             Ok(read) => Ok(Fetched {
                 records: read.records.into_iter().map(own).collect(),
                 lost: Vec::new(),
@@ -131,9 +156,6 @@ impl KafkaLog {
             }),
             Err(KafkaError::OffsetOutOfRange { .. }) => Err(FetchError::OutOfRange),
             Err(error @ KafkaError::Corrupt { .. }) => self.salvage(from, &error).await,
-            Err(error @ KafkaError::BatchTooLarge { .. }) => {
-                Ok(self.step_past(from, from + 1, &error.to_string()))
-            }
             Err(error) => Err(FetchError::Away(error.to_string())),
         }
     }
@@ -158,7 +180,7 @@ impl KafkaLog {
             return Ok(self.step_past(from, end, &corrupt.to_string()));
         };
         let mut fetched =
-            Fetched { next_offset, high_watermark: next_offset, ..Fetched::default() };
+            Fetched { next_offset, high_watermark: self.high_watermark, ..Fetched::default() };
         for salvaged in salvaged {
             match salvaged {
                 Salvaged::Record(record) if record.offset >= from => {
@@ -181,7 +203,7 @@ impl KafkaLog {
             records: Vec::new(),
             lost: (from..end).map(|offset| (self.lost(offset), why.to_owned())).collect(),
             next_offset: end,
-            high_watermark: end,
+            high_watermark: self.high_watermark.max(end),
         }
     }
 
@@ -204,8 +226,13 @@ impl Log for KafkaLog {
         let answer = in_time(reader.fetch_records(from, bytes, MAX_WAIT_MS)).await;
         let error = match answer {
             Ok(Ok((records, high_watermark))) => {
-                // Nothing, although there is something: a control batch, which rskafka leaves out.
-                if records.is_empty() && from < high_watermark {
+                self.high_watermark = high_watermark;
+                // Nothing, although there is something: a control batch, which rskafka leaves out. Or
+                // offsets with holes, which it takes from the records as they are: where they end is
+                // then for the batches to say.
+                let whole = records.iter().map(|found| found.offset).eq(from..high_watermark
+                    .min(from.saturating_add(i64::try_from(records.len()).unwrap_or(i64::MAX))));
+                if !whole || records.is_empty() && from < high_watermark {
                     return self.read(from).await;
                 }
                 let next_offset = records.last().map_or(from, |last| last.offset + 1);

@@ -1,7 +1,9 @@
 //! Waiting for something that is away: how long, and one log line an outage instead of one a try.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
@@ -26,12 +28,28 @@ pub(crate) async fn wait(attempt: u32) {
     tokio::time::sleep(pause).await;
 }
 
-/// Whether something is away, shared by all who need it.
+/// Whether something is away, as all see it who use it. Each user has a handle of its own (a clone), so
+/// that one who is served does not end the outage of another who is not: a disk that is full fails the
+/// writers and serves everybody else.
 #[derive(Debug)]
 pub(crate) struct Outage {
+    shared: Arc<Shared>,
+    me: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
     what: String,
     failures: Counter,
-    state: Mutex<State>,
+    users: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    state: State,
+    /// Users whose last try failed, each since when.
+    failing: BTreeMap<u64, Instant>,
 }
 
 /// What was seen last.
@@ -41,7 +59,7 @@ pub(crate) enum State {
     Unknown,
     /// It served, last at this moment.
     Serves(Instant),
-    /// It has not served since this moment; why, in the words of the first failure.
+    /// Somebody has not been served since this moment; why, in the words of the first failure.
     Away(Instant, String),
 }
 
@@ -53,47 +71,75 @@ impl Outage {
 
     /// The same, with a counter for all tries that fail.
     pub(crate) fn counted(what: String, failures: Counter) -> Self {
-        Outage { what, failures, state: Mutex::new(State::Unknown) }
+        let seen = Mutex::new(Seen { state: State::Unknown, failing: BTreeMap::new() });
+        let shared = Shared { what, failures, users: AtomicU64::new(1), seen };
+        Outage { shared: Arc::new(shared), me: 0 }
     }
 
     /// A try failed. The first failure is logged, the next ones are the same outage.
     pub(crate) fn failed(&self, error: &dyn Display) {
-        self.failures.inc();
-        let mut state = self.lock();
-        if !matches!(*state, State::Away(..)) {
-            *state = State::Away(Instant::now(), error.to_string());
-            warn!("{} does not serve, trying again until it does: {error}", self.what);
+        self.shared.failures.inc();
+        let now = Instant::now();
+        let mut seen = self.shared.lock();
+        seen.failing.entry(self.me).or_insert(now);
+        if !matches!(seen.state, State::Away(..)) {
+            seen.state = State::Away(now, error.to_string());
+            warn!("{} does not serve, trying again until it does: {error}", self.shared.what);
         }
     }
 
-    /// How long it has been away, if it is.
+    /// How long this user's tries have been failing, if they are.
     pub(crate) fn lasts(&self) -> Option<Duration> {
-        match *self.lock() {
-            State::Away(since, _) => Some(since.elapsed()),
-            State::Unknown | State::Serves(_) => None,
-        }
+        self.shared.lock().failing.get(&self.me).map(Instant::elapsed)
     }
 
-    /// A try succeeded.
+    /// A try succeeded. The outage ends when nobody's tries fail any more.
     pub(crate) fn served(&self) {
-        let before = std::mem::replace(&mut *self.lock(), State::Serves(Instant::now()));
+        let mut seen = self.shared.lock();
+        seen.failing.remove(&self.me);
+        if !seen.failing.is_empty() {
+            return;
+        }
+        let before = std::mem::replace(&mut seen.state, State::Serves(Instant::now()));
         if let State::Away(since, _) = before {
-            info!("{} serves again after {:.1} s", self.what, since.elapsed().as_secs_f64());
+            let lasted = since.elapsed().as_secs_f64();
+            info!("{} serves again after {lasted:.1} s", self.shared.what);
         }
     }
 
     /// What was seen last.
     pub(crate) fn state(&self) -> State {
-        self.lock().clone()
+        self.shared.lock().state.clone()
     }
 
     /// What it is about, for people.
     pub(crate) fn what(&self) -> &str {
-        &self.what
+        &self.shared.what
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Clone for Outage {
+    /// Another user's handle.
+    fn clone(&self) -> Self {
+        let me = self.shared.users.fetch_add(1, Ordering::Relaxed);
+        Outage { shared: Arc::clone(&self.shared), me }
+    }
+}
+
+impl Drop for Outage {
+    /// Who has gone fails no more; whether it would be served nobody knows.
+    fn drop(&mut self) {
+        let mut seen = self.shared.lock();
+        let failed = seen.failing.remove(&self.me).is_some();
+        if failed && seen.failing.is_empty() {
+            seen.state = State::Unknown;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,6 +148,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use rand::SeedableRng;
+
+    #[test]
+    fn an_outage_ends_when_all_are_served_again() {
+        let one = Outage::new("it".to_owned());
+        let other = one.clone();
+        assert_eq!(one.state(), State::Unknown);
+        one.failed(&"no");
+        other.served();
+        assert!(matches!(other.state(), State::Away(_, why) if why == "no"), "one is not served");
+        assert!(one.lasts().is_some() && other.lasts().is_none());
+        other.failed(&"no");
+        one.served();
+        assert!(matches!(one.state(), State::Away(..)));
+        other.served();
+        assert!(matches!(one.state(), State::Serves(_)));
+        other.failed(&"no");
+        drop(other);
+        assert_eq!(one.state(), State::Unknown, "nobody is left who knows");
+    }
 
     proptest! {
         #[test]

@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tickpanda_model::gap::{GapEvent, GapState};
 use tokio_util::sync::CancellationToken;
@@ -20,14 +21,17 @@ use crate::copy::CopyData;
 use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::{FetchError, Fetched, Log};
-use crate::micros::{Micros, now_millis};
+use crate::micros::Micros;
 use crate::offsets::{self, Last, Standing};
 use crate::outage::{Outage, wait};
+use crate::record::Record;
 use crate::stats::Stats;
 use crate::writer::{Outcome, Writer};
 
-/// How often telling of a hole is tried again: a few seconds.
-const ANNOUNCEMENTS: u32 = 6;
+/// How long telling of a hole is tried.
+const ANNOUNCE: Duration = Duration::from_secs(5);
+/// How often a partition that ends before what was read of it is asked again: some two seconds.
+const AGAIN: u32 = 6;
 
 /// Reads a partition and writes it until `stop`.
 pub(crate) struct Pump<L> {
@@ -44,6 +48,8 @@ pub(crate) struct Pump<L> {
 /// What asking the broker led to.
 enum Next {
     Batch(Fetched),
+    /// It was away, and is there again: what it has now may be another topic of the same name.
+    Interrupted,
     /// The offset is not in the partition, which begins and ends so.
     Outside(Range<i64>),
 }
@@ -51,6 +57,7 @@ enum Next {
 /// [`Next`], with the batch made ready.
 enum Fetch {
     Batch(Pending),
+    Interrupted,
     Outside(Range<i64>),
 }
 
@@ -84,17 +91,27 @@ impl<L: Log> Pump<L> {
     /// Runs until `stop`, or until an error that waiting does not mend. A write that was begun is
     /// finished; what was fetched and not written is fetched again by the next run.
     pub(crate) async fn run(mut self) -> Result<(), SinkError> {
+        while !self.stop.is_cancelled() {
+            self.run_once().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs until `stop`, or until what is known of the topic and the table may be no longer true: another
+    /// writer moved the offset, or the broker was away and may be another one now.
+    async fn run_once(&mut self) -> Result<(), SinkError> {
         let stop = self.stop.clone();
         let Some(range) = stop.run_until_cancelled(range(&mut self.log, &self.broker)).await else {
             return Ok(());
         };
         let standing = self.writer.open(range.start).await?;
         self.last_time = standing.last_time;
-        let started = stop.run_until_cancelled(self.recognize(standing, range.clone())).await;
+        let started = stop.run_until_cancelled(self.recognize(standing, range)).await;
         let Some(mut position) = started.transpose()? else { return Ok(()) };
         let mut pending: Option<Pending> = None;
         loop {
             let from = pending.as_ref().map_or(position, |batch| batch.fetched.next_offset);
+            let (feed, copies) = (self.feed, self.writer.copies());
             let write = async {
                 match &pending {
                     Some(Pending { fetched, copy }) => {
@@ -103,44 +120,36 @@ impl<L: Log> Pump<L> {
                     None => Ok(None),
                 }
             };
-            let feed = self.feed;
             let fetch = async {
                 let next = stop.run_until_cancelled(next(&mut self.log, &self.broker, from));
                 Ok(match next.await {
                     Some(Next::Batch(fetched)) => {
-                        let copy = Writer::prepare(feed, &fetched);
+                        let copy = copies.then(|| Writer::prepare(feed, &fetched)).flatten();
                         Some(Fetch::Batch(Pending { fetched, copy }))
                     }
                     Some(Next::Outside(range)) => Some(Fetch::Outside(range)),
+                    Some(Next::Interrupted) => Some(Fetch::Interrupted),
                     None => None,
                 })
             };
             // An error of the writer ends the pump also while the broker is away.
             let (written, fetched) = tokio::try_join!(write, fetch)?;
-            match written {
-                Some(Outcome::Fenced) => {
-                    let place = self.writer.place();
-                    warn!(
-                        topic = place.topic,
-                        partition = place.partition,
-                        offset = position,
-                        "another writer moved this partition's offset: going on from where it is"
-                    );
-                    let standing = self.writer.open(range.start).await?;
-                    (position, self.last_time) = (standing.next_offset, standing.last_time);
-                    pending = None;
-                    if fetched.is_none() {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                Some(Outcome::Committed(_)) | None => position = from,
+            if let Some(Outcome::Fenced) = written {
+                let place = self.writer.place();
+                warn!(
+                    topic = place.topic,
+                    partition = place.partition,
+                    offset = position,
+                    "another writer moved this partition's offset: going on from where it is"
+                );
+                return Ok(());
             }
+            position = from;
             if let Some(written) = pending.take() {
                 self.last_time = written.last_time().or(self.last_time);
             }
             pending = match fetched {
-                None => return Ok(()),
+                None | Some(Fetch::Interrupted) => return Ok(()),
                 Some(Fetch::Outside(range)) => {
                     let skipped = stop.run_until_cancelled(self.skip(position, range)).await;
                     let Some(skipped) = skipped.transpose()? else { return Ok(()) };
@@ -163,10 +172,10 @@ impl<L: Log> Pump<L> {
     /// written. Then the topic is another one of the same name, on a broker that gives topics no id.
     async fn recognize(&mut self, standing: Standing, range: Range<i64>) -> Result<i64, SinkError> {
         let place = self.writer.place().clone();
-        if standing.stranger {
+        // Every topic has a partition 0, and one sink opens it: so it is said once.
+        if standing.stranger && place.partition == 0 {
             info!(
                 topic = place.topic,
-                partition = place.partition,
                 cluster = place.cluster,
                 "the database knows this topic of another cluster, or from before it was made anew: \
                  reading it from its beginning"
@@ -180,12 +189,7 @@ impl<L: Log> Pump<L> {
         if !range.contains(&before) {
             return Ok(standing.next_offset); // retention took it, or the topic is empty: see `skip`
         }
-        let found = match next(&mut self.log, &self.broker, before).await {
-            Next::Batch(batch) => {
-                batch.records.into_iter().next().filter(|record| record.offset == before)
-            }
-            Next::Outside(_) => None,
-        };
+        let found = self.first(before).await.filter(|record| record.offset == before);
         if found.is_none_or(|record| offsets::fingerprint(&record) == last) {
             return Ok(standing.next_offset);
         }
@@ -217,23 +221,17 @@ impl<L: Log> Pump<L> {
         if missed <= 0 {
             return self.jump(from, range.start, None).await;
         }
-        let first = match range.is_empty() {
-            true => None,
-            false => match next(&mut self.log, &self.broker, range.start).await {
-                Next::Batch(batch) => batch.records.first().map(|record| record.timestamp),
-                Next::Outside(_) => None, // it has moved on already: the next fetch finds it
-            },
-        };
+        // Retention may have moved on already: the next fetch finds that.
+        let first = if range.is_empty() { None } else { self.first(range.start).await };
+        let first = first.map(|record| record.timestamp);
+        let first = first.filter(|time| Micros::from_millis(*time).is_some());
         let hole = GapEvent {
             kind: "offsets".to_owned(),
             market: None,
             base: None,
             quote: None,
             // What names the hole must be the same when a crash makes us tell of it twice.
-            gap_from: match self.last_time {
-                Some(time) => time.millis(),
-                None => now_millis(),
-            },
+            gap_from: self.last_time.map(Micros::millis).or(first).unwrap_or(0),
             gap_to: first,
             first_offset: Some(from),
             last_offset: Some(range.start - 1),
@@ -247,13 +245,27 @@ impl<L: Log> Pump<L> {
             partition: Some(place.partition),
         };
         announce(&mut self.log, &hole).await;
-        self.stats.hole(self.writer.place(), missed.unsigned_abs());
         self.jump(from, range.start, Some(hole)).await
     }
 
+    /// The first record from an offset on, where there is one.
+    async fn first(&mut self, from: i64) -> Option<Record> {
+        loop {
+            match next(&mut self.log, &self.broker, from).await {
+                Next::Batch(batch) => return batch.records.into_iter().next(),
+                Next::Outside(_) => return None,
+                Next::Interrupted => {}
+            }
+        }
+    }
+
     async fn jump(&mut self, from: i64, to: i64, hole: Option<GapEvent>) -> Result<i64, SinkError> {
+        let missed = hole.as_ref().and_then(|hole| hole.missing).unwrap_or(0).unsigned_abs();
         match self.writer.jump(from, to, hole).await? {
-            Outcome::Committed(_) => Ok(to),
+            Outcome::Committed(_) => {
+                self.stats.hole(missed);
+                Ok(to)
+            }
             Outcome::Fenced => {
                 let standing = self.writer.open(to).await?;
                 self.last_time = standing.last_time;
@@ -266,21 +278,22 @@ impl<L: Log> Pump<L> {
 /// Tells of a hole on `gap-events`. The table gets it in any case, so a topic that takes nothing delays
 /// the partition only a little.
 async fn announce(log: &mut impl Log, hole: &GapEvent) {
-    let mut attempt = 0;
-    loop {
-        match log.announce(hole).await {
-            Ok(()) => return,
-            Err(error) if attempt == ANNOUNCEMENTS => {
-                warn!(
-                    topic = hole.topic,
-                    partition = hole.partition,
-                    "a hole is told of in the table gaps only, not on the topic: {error}"
-                );
-                return;
+    let mut why = "no answer".to_owned();
+    let told = async {
+        for attempt in 0.. {
+            match log.announce(hole).await {
+                Ok(()) => return,
+                Err(error) => why = error.to_string(),
             }
-            Err(_) => wait(attempt).await,
+            wait(attempt).await;
         }
-        attempt += 1;
+    };
+    if tokio::time::timeout(ANNOUNCE, told).await.is_err() {
+        warn!(
+            topic = hole.topic,
+            partition = hole.partition,
+            "a hole is told of in the table gaps only, not on the topic: {why}"
+        );
     }
 }
 
@@ -289,6 +302,10 @@ async fn next(log: &mut impl Log, broker: &Outage, from: i64) -> Next {
     let mut attempt = 0;
     loop {
         let error = match log.fetch(from).await {
+            Ok(_) if attempt > 0 => {
+                broker.served();
+                return Next::Interrupted;
+            }
             Ok(batch) => {
                 broker.served();
                 return Next::Batch(batch);
@@ -297,7 +314,15 @@ async fn next(log: &mut impl Log, broker: &Outage, from: i64) -> Next {
                 Ok(range) if (range.start..=range.end).contains(&from) => {
                     FetchError::Away("it refuses an offset that it has".to_owned())
                 }
-                Ok(range) => return Next::Outside(range),
+                // A leader that has not caught up yet ends before what was read of the former one.
+                Ok(range) if from > range.end && attempt < AGAIN => FetchError::Away(format!(
+                    "it ends at offset {}, before {from} where it was read to",
+                    range.end
+                )),
+                Ok(range) => {
+                    broker.served();
+                    return Next::Outside(range);
+                }
                 Err(error) => error,
             },
             Err(error) => error,
@@ -313,7 +338,10 @@ async fn range(log: &mut impl Log, broker: &Outage) -> Range<i64> {
     let mut attempt = 0;
     loop {
         match log.range().await {
-            Ok(range) => return range,
+            Ok(range) => {
+                broker.served();
+                return range;
+            }
             Err(error) => broker.failed(&error),
         }
         wait(attempt).await;

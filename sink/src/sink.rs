@@ -36,6 +36,8 @@ use crate::writer::Writer;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a look at the broker may hold up a round: claims end with five silent seconds.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long one broker may take to accept a connection: the next one is asked within [`LOOK`].
+const CONNECT: Duration = Duration::from_millis(700);
 /// A sink that has not seen the broker for so long leaves its partitions to sinks that may.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// How long a transaction that was begun may take once the sink is told to stop. What does not end
@@ -85,7 +87,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
     });
     let drained = drained.await.unwrap_or(Ok(()));
     pumps.abort().await;
-    // Last, so that nobody begins with a partition that is still being written.
+    // Last: as a rule nobody begins with a partition that is still being written.
     claims.withdraw().await;
     database.close().await;
     ended.and(drained).map(|()| stats.summary())
@@ -218,10 +220,11 @@ impl Sink {
             self.settings.gap_topic.clone(),
             self.settings.fetch_bytes,
         );
-        let writer =
-            Writer::new(self.database.clone(), place.clone(), feed, Arc::clone(&self.stats))
-                .offering(self.latest.clone());
-        let pump = Pump::new(log, writer, Arc::clone(&self.broker), Arc::clone(&self.stats), stop);
+        let database = self.database.for_another();
+        let writer = Writer::new(database, place.clone(), feed, Arc::clone(&self.stats))
+            .offering(self.latest.clone());
+        let broker = Arc::new(Outage::clone(&self.broker));
+        let pump = Pump::new(log, writer, broker, Arc::clone(&self.stats), stop);
         Some(pump.run())
     }
 
@@ -230,6 +233,7 @@ impl Sink {
         let config = tickpanda_kafka::ClientConfig {
             client_id: "tickpanda-sink".to_owned(),
             retry_for: Duration::ZERO, // waiting is done here, and logged once
+            connect_timeout: CONNECT,
             ..tickpanda_kafka::ClientConfig::default()
         };
         let kafka = tickpanda_kafka::Client::connect(&brokers, config).await;

@@ -225,7 +225,7 @@ impl Stats {
     }
 
     /// Retention took records of a partition before they were read.
-    pub(crate) fn hole(&self, _place: &Place, records: u64) {
+    pub(crate) fn hole(&self, records: u64) {
         self.missed.inc_by(records);
     }
 
@@ -305,7 +305,7 @@ mod tests {
         stats.wrote(Feed::Ticks, committed(7, 2, 1), Duration::from_millis(3));
         stats.wrote(Feed::Ticks, committed(1, 0, 0), Duration::from_secs(100));
         stats.wrote(Feed::Gaps, Outcome::Fenced, Duration::ZERO);
-        stats.hole(&place, 30);
+        stats.hole(30);
         stats.claimed(1);
         stats.position(&place, 4, Some(now_millis()));
         stats.retried("database", "connection");

@@ -61,48 +61,11 @@ impl View {
         Ok(view)
     }
 
-    /// Says what has changed since `before`, in so far as somebody should know.
+    /// Says which topics are missing that were not `before`. (What became of one that was made anew, the
+    /// first pump says that reads it.)
     pub(crate) fn tell_from(&self, before: &View) {
         for topic in self.missing.difference(&before.missing) {
             warn!(topic, "the topic does not exist: reading it as soon as it does");
         }
-        for topic in self.made_anew(before) {
-            warn!(topic, "the topic was made anew: reading it from its beginning");
-        }
-    }
-
-    /// Topics that were there before under another id.
-    fn made_anew<'a>(&'a self, before: &'a View) -> BTreeSet<&'a str> {
-        let ids = |view: &'a View| {
-            view.places.keys().map(|place| (&*place.topic, &*place.cluster)).collect()
-        };
-        let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (ids(before), ids(self));
-        new.iter()
-            .filter(|(topic, id)| old.get(*topic).is_some_and(|old| old != *id))
-            .map(|(topic, _)| *topic)
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(topics: &[(&str, &str, i32)]) -> View {
-        let places = topics.iter().flat_map(|(topic, cluster, partitions)| {
-            (0..*partitions).map(|partition| {
-                let (cluster, topic) = ((*cluster).to_owned(), (*topic).to_owned());
-                (Place { cluster, topic, partition }, Feed::Ticks)
-            })
-        });
-        View { places: places.collect(), ..View::default() }
-    }
-
-    #[test]
-    fn a_topic_with_another_id_is_another_topic_and_more_partitions_are_not() {
-        let before = view(&[("a", "c/1", 3), ("b", "c/2", 3)]);
-        let after = view(&[("a", "c/1", 5), ("b", "c/9", 3), ("new", "c/3", 1)]);
-        assert_eq!(after.made_anew(&before), BTreeSet::from(["b"]));
-        assert!(before.made_anew(&View::default()).is_empty(), "the first look tells nothing");
     }
 }

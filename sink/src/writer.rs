@@ -60,6 +60,8 @@ pub(crate) struct Writer {
     place: Place,
     feed: Feed,
     policy: CopyPolicy,
+    /// Whether a batch has been too much for one transaction, which is said once.
+    halved: bool,
     stats: Arc<Stats>,
     latest: Latest,
 }
@@ -69,7 +71,7 @@ impl Writer {
     pub(crate) fn new(database: Database, place: Place, feed: Feed, stats: Arc<Stats>) -> Self {
         let min_rows = if database.tcp { COPY_MIN_ROWS_TCP } else { COPY_MIN_ROWS };
         let (policy, latest) = (CopyPolicy::new(min_rows), Latest::default());
-        Writer { database, place, feed, policy, stats, latest }
+        Writer { database, place, feed, policy, halved: false, stats, latest }
     }
 
     /// The same, offering committed ticks to the cache.
@@ -108,6 +110,11 @@ impl Writer {
                 return Ok(standing);
             }
         }
+    }
+
+    /// Whether the next batch may be tried by COPY, if it is large enough.
+    pub(crate) fn copies(&self) -> bool {
+        self.policy.copies()
     }
 
     /// What COPY would send of a batch, where it may come to COPY. It takes time, so it is made while the
@@ -149,13 +156,18 @@ impl Writer {
     /// Writes a batch that is too much for one transaction in two, each a batch of its own with its own
     /// move of the offset.
     async fn halves(&mut self, expected: i64, batch: &Fetched) -> Result<Outcome, SinkError> {
-        let Some(middle) = batch.records.get(batch.records.len() / 2).map(|middle| middle.offset)
-        else {
-            return self.write(expected, batch, None).await;
-        };
-        let Place { topic, partition, .. } = &self.place;
-        let records = batch.records.len();
-        warn!(topic, partition, records, "too much for one transaction of the database: by halves");
+        let middle = batch.middle();
+        if !std::mem::replace(&mut self.halved, true) {
+            let Place { topic, partition, .. } = &self.place;
+            let records = batch.len();
+            warn!(
+                topic,
+                partition,
+                records,
+                "a batch is too much for one transaction of the database: it is \
+                 written by halves (more max_locks_per_transaction may help)"
+            );
+        }
         let (first, second) = batch.split(middle);
         let mut sum = Counts::default();
         for (expected, half) in [(expected, first), (middle, second)] {
@@ -181,7 +193,7 @@ impl Writer {
         copy: &CopyData,
     ) -> Result<Written, SinkError> {
         let newest = copy.newest(&batch.records);
-        let mut patience = self.patience(expected).divisible(batch.records.len() > 1);
+        let mut patience = self.patience(expected).divisible(batch.len() > 1);
         let written = loop {
             let tried = async {
                 let lease = self.database.lease().await?;
@@ -217,7 +229,7 @@ impl Writer {
             unfit.push(DeadLetter::of_sink(topic, *partition, record, why));
         }
         let mut way = Way::Together;
-        let mut patience = self.patience(expected).divisible(batch.records.len() > 1);
+        let mut patience = self.patience(expected).divisible(batch.len() > 1);
         loop {
             let tried = async {
                 let lease = self.database.lease().await?;
@@ -289,7 +301,7 @@ impl Writer {
                 dead_letters::insert(&mut transaction, letters).await?;
             }
         }
-        let records = (batch.records.len() + batch.lost.len()) as u64;
+        let records = batch.len() as u64;
         let refused = (unfit.len() + guilty.len()) as u64;
         let counts =
             Counts { records, rows: changed, duplicates: records - refused - changed, refused };
@@ -301,6 +313,13 @@ impl Writer {
             if !guilty.is_empty() {
                 let rows = guilty.len();
                 warn!(topic, partition, rows, "rows that the database refuses are in dead_letters");
+            }
+            if let Some((record, why)) = batch.lost.first() {
+                let (offset, records) = (record.offset, batch.lost.len());
+                warn!(
+                    topic,
+                    partition, offset, records, "what nobody can read is stepped past: {why}"
+                );
             }
         }
         Ok(outcome)

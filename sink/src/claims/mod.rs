@@ -35,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Longest wait for the database in one round; beyond it the session is given up.
 const ROUND: Duration = Duration::from_secs(3);
 
+/// Longest goodbye to the server.
+const GOODBYE: Duration = Duration::from_millis(100);
+
 /// What a round decided.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Round {
@@ -99,7 +102,7 @@ impl Claims {
     pub(crate) async fn withdraw(&mut self) {
         if let Some(session) = self.session.take() {
             // A server that does not answer notices the closed socket by itself.
-            let _ = tokio::time::timeout(ROUND, session.conn.close()).await;
+            let _ = tokio::time::timeout(GOODBYE, session.conn.close()).await;
         }
     }
 
@@ -161,18 +164,18 @@ impl Session {
             }
         }
         // Of a topic that is gone: nobody will ask for it again.
-        for key in strays {
-            let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(key);
-            unlock.execute(&mut self.conn).await?;
+        if !strays.is_empty() {
+            let unlock = "SELECT pg_advisory_unlock(key) FROM unnest($1::bigint[]) AS key";
+            sqlx::query(unlock).bind(strays).execute(&mut self.conn).await?;
         }
         members.sort_unstable();
         let mine = holders.iter().filter(|(_, member)| **member == self.me);
         let mine: BTreeSet<&Place> = mine.map(|(place, _)| *place).collect();
         // A holder that is no member reads other topics besides: its claim is respected, not planned.
-        let free = places.iter().filter(|place| {
+        let ours = places.iter().filter(|place| {
             holders.get(*place).is_none_or(|holder| members.binary_search(holder).is_ok())
         });
-        let plan = plan(&members, free, &holders);
+        let plan = plan(&members, ours, &holders);
         let planned: Vec<_> =
             plan.iter().filter(|(_, m)| **m == self.me).map(|(place, _)| *place).collect();
         let mut round = Round::default();
@@ -181,11 +184,14 @@ impl Session {
             let side = if keeps { &mut round.held } else { &mut round.lose };
             side.insert((*place).clone());
         }
-        for place in planned.into_iter().filter(|place| !holders.contains_key(*place)) {
-            let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(self.key(place));
-            if lock.fetch_one(&mut self.conn).await? {
-                round.held.insert(place.clone());
-            }
+        let free = planned.into_iter().filter(|place| !holders.contains_key(*place));
+        let keys: Vec<i64> = free.map(|place| self.key(place)).collect();
+        if !keys.is_empty() {
+            let lock =
+                "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock(key)";
+            let lock = sqlx::query_scalar(lock).bind(keys);
+            let locked: Vec<i64> = lock.fetch_all(&mut self.conn).await?;
+            round.held.extend(locked.iter().filter_map(|key| Some((*by_key.get(key)?).clone())));
         }
         Ok(round)
     }
