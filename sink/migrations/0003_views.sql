@@ -6,7 +6,8 @@
 
 -- The newest tick of each kind, market and pair, kept by the sink in the transaction that writes the
 -- tick. Found in `ticks` itself it would cost a descent per pair and chunk (0.6 s for 470 pairs in
--- 100 chunks, 8 s by DISTINCT ON, of 4 million ticks); another index would cost every row 1.5 µs.
+-- 100 chunks, 8 s by DISTINCT ON, of 4 million ticks), and an index made for it would slow down writing:
+-- ticks_symbol_time alone takes COPY of 200,000 rows from 0.43 s to 0.73 s.
 -- The order is (time, id), so that it does not depend on the order of arrival.
 CREATE TABLE newest_ticks (
     LIKE ticks,
@@ -84,6 +85,32 @@ LANGUAGE sql IMMUTABLE AS $$
         (5, 'candles_1d',  'candles_1h',  INTERVAL '1 day',      INTERVAL '1 hour')
 $$;
 
+-- Has a candle refreshed from `start` ago (NULL: from the first tick) to its newest whole bucket.
+--
+-- TimescaleDB does it in steps of one transaction each, and by default (from 2.22 on) in a way that
+-- does not suit these candles. So it is said here, where the version (2.20) has the options:
+--
+-- * 1,440 buckets a step, not 1 or 10. Each run lists all steps between the first tick and now, also
+--   where nothing is to be done: after two years that costs 2 s of CPU with 1, 0.2 s with 10 and 3 ms
+--   with 1,440, every minute. What one transaction writes is bounded still, and as each step begins
+--   with a day, it never splits a candle of the next size.
+-- * The oldest first. A query takes from the aggregate whatever is older than its newest bucket: with
+--   the newest first, older candles would be missing until the first run is through.
+CREATE FUNCTION tickpanda_refresh(candle text, width interval, schedule interval, start interval)
+RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    -- As text, because earlier versions do not have the last three.
+    EXECUTE 'SELECT add_continuous_aggregate_policy($1::regclass, start_offset => $2,
+                 end_offset => $3, schedule_interval => $4'
+        || CASE WHEN EXISTS (SELECT FROM pg_proc WHERE proname = 'add_continuous_aggregate_policy'
+                             AND proargnames @> ARRAY['buckets_per_batch', 'refresh_newest_first'])
+           THEN ', buckets_per_batch => 1440, max_batches_per_execution => 0,
+                  refresh_newest_first => FALSE' ELSE '' END || ')'
+    USING candle, start, width, schedule;
+END
+$$;
+
 -- Candles from ticks of kind trade. Buckets are of UTC. Trades of the same microsecond are in the
 -- order of their trade ids (as numbers, where they are numbers), then of their content's hash: open
 -- and close do not depend on the order of arrival. volume is NULL where no trade had one.
@@ -93,7 +120,8 @@ $$;
 -- columns, made when asked for.
 --
 -- * Refresh looks at all times (start_offset NULL) but works only where ticks have come since, so a
---   tick of years ago reaches its candles by the next run. The newest bucket is left to the query.
+--   tick of years ago reaches its candles by the next runs. The newest bucket is left to the query.
+--   See tickpanda_refresh() for how much of it one transaction does.
 -- * Compression of ticks after 7 days: late ticks come within days (a vendor's replay, a broker
 --   that was away), and those that come later are written all the same. By symbol, because every
 --   question names it, and not by market and kind, because a quiet market's rows would fill no batch
@@ -169,8 +197,7 @@ BEGIN
             END IF;
         END IF;
         IF community AND hypertable THEN
-            PERFORM add_continuous_aggregate_policy(candle.name::regclass, start_offset => NULL,
-                end_offset => candle.width, schedule_interval => candle.schedule);
+            PERFORM tickpanda_refresh(candle.name, candle.width, candle.schedule, NULL);
             IF candle.name IN ('candles_1m', 'candles_5m') THEN
                 EXECUTE format(
                     'ALTER MATERIALIZED VIEW %I SET (timescaledb.compress,
@@ -207,13 +234,20 @@ BEGIN
 END
 $$;
 
--- Drops ticks older than that, from then on every day; NULL keeps all of them again. Their candles
+-- Drops ticks older than that, from then on every day; NULL keeps all that are left. Their candles
 -- stay, and are refreshed only where the ticks still are: that is why a retention policy of one's own
 -- is not enough. At least 8 days, so that nothing is dropped before it is compressed and summed up.
+--
+-- What is dropped counts as changed, and a refresh of it would take the candles too. So the refresh
+-- never reaches back further than the shortest time that was ever asked for here, also after NULL:
+-- a tick that comes later than that is written but not in its candles.
 CREATE FUNCTION tickpanda_keep_ticks(keep interval) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     candle record;
+    start interval;
+    days text;
+    made boolean;
 BEGIN
     IF current_setting('timescaledb.license', true) IS DISTINCT FROM 'timescale' THEN
         RAISE EXCEPTION 'policies need the community edition of TimescaleDB'
@@ -222,13 +256,32 @@ BEGIN
     ELSIF keep < INTERVAL '8 days' THEN
         RAISE EXCEPTION 'ticks are kept for 8 days at least';
     END IF;
+    -- A chunk is dropped when all of it is older: two days are the chunk's own and the job's. LEAST
+    -- passes over NULL.
+    SELECT LEAST(min((config->>'start_offset')::interval), keep - INTERVAL '2 days') INTO start
+    FROM timescaledb_information.jobs
+    WHERE proc_name = 'policy_refresh_continuous_aggregate' AND hypertable_schema = current_schema()
+      AND hypertable_name IN (SELECT name FROM tickpanda_candles());
+    -- Where the first refresh has not come to them yet, candles are made from ticks when asked for.
+    -- It goes from the oldest day to the newest, so the last day before `start` tells.
+    SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
+    INTO STRICT days FROM timescaledb_information.continuous_aggregates
+    WHERE view_schema = current_schema() AND view_name = 'candles_1d';
+    EXECUTE format(
+        'SELECT NOT EXISTS (
+             SELECT FROM (SELECT time FROM ticks
+                          WHERE kind = ''trade'' AND time < date_bin(''1 day'', now() - $1, ''2000-01-01Z'')
+                          ORDER BY time DESC LIMIT 1) AS last
+             WHERE NOT EXISTS (SELECT FROM %s WHERE bucket = time_bucket(''1 day'', last.time)))', days)
+    INTO made USING start;
+    IF keep IS NOT NULL AND NOT made THEN
+        RAISE EXCEPTION 'the candles of the ticks to be dropped are not all made yet'
+            USING HINT = 'Their jobs make them within hours of the first start: ask again then.';
+    END IF;
     PERFORM remove_retention_policy('ticks', if_exists => TRUE);
     FOR candle IN SELECT * FROM tickpanda_candles() LOOP
         PERFORM remove_continuous_aggregate_policy(candle.name::regclass);
-        -- A chunk is dropped when all of it is older: two days are the chunk's own and the job's.
-        PERFORM add_continuous_aggregate_policy(candle.name::regclass,
-            start_offset => keep - INTERVAL '2 days', end_offset => candle.width,
-            schedule_interval => candle.schedule);
+        PERFORM tickpanda_refresh(candle.name, candle.width, candle.schedule, start);
     END LOOP;
     IF keep IS NOT NULL THEN
         PERFORM add_retention_policy('ticks', keep);

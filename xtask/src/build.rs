@@ -96,7 +96,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn output(command: &mut Command) -> Result<String> {
+/// What a command printed; anything but success is an error.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let output =
         command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run {shown}"))?;
