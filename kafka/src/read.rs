@@ -184,6 +184,11 @@ fn assemble(mut found: PartitionData, offset: i64) -> Result<Read, DecodeError> 
         records.reserve(unpacking.size_hint().0);
         for record in unpacking {
             let record = record?;
+            if !(batch.base_offset()..batch.next_offset()).contains(&record.offset) {
+                let base_offset = batch.base_offset();
+                let what = "a record's offset is outside of its batch";
+                return Err(DecodeError::Malformed { base_offset, what });
+            }
             if record.offset >= offset {
                 records.push(record);
             }

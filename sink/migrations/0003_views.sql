@@ -2,6 +2,32 @@
 --
 -- Everything here runs in one transaction, so a sink that is killed in the middle leaves nothing.
 
+-- A reader of hours (a dump) must not make all sinks and all other readers wait behind this: it gives
+-- up and is tried again.
+SET LOCAL lock_timeout = '5s';
+-- Nothing is written between the reading of ticks and the triggers below.
+LOCK TABLE ticks IN SHARE ROW EXCLUSIVE MODE;
+
+-- Whoever has relations of these names keeps them: here nothing is replaced.
+DO $$
+DECLARE
+    taken text;
+BEGIN
+    IF current_setting('server_version_num')::integer < 140000 THEN
+        RAISE EXCEPTION 'PostgreSQL 14 or newer is needed, this is %', current_setting('server_version')
+            USING ERRCODE = '0A000';
+    END IF;
+    SELECT string_agg(relname, ', ' ORDER BY relname) INTO taken FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace
+      AND relname IN ('newest_ticks', 'newest_ticks_state', 'latest_ticks',
+                      'candles_1m', 'candles_5m', 'candles_15m', 'candles_1h', 'candles_1d');
+    IF taken IS NOT NULL THEN
+        RAISE EXCEPTION 'these names are needed for views of the sink: %; rename yours', taken
+            USING ERRCODE = '42P07';
+    END IF;
+END
+$$;
+
 -- ── latest_ticks ────────────────────────────────────────────────────────────────────────────────
 
 -- The newest tick of each kind, market and pair, kept by the sink in the transaction that writes the
@@ -21,9 +47,9 @@ CREATE TABLE newest_ticks_state (complete boolean NOT NULL);
 INSERT INTO newest_ticks_state VALUES (TRUE);
 
 -- The same found in ticks itself. A function, because a query would be planned, and all chunks locked
--- for it (0.4 s with 1,400 of them), also where it is not run.
+-- for it (0.4 s with 1,400 of them), also where it is not run. With its owner's rights, as a view has them.
 CREATE FUNCTION tickpanda_latest_of_all() RETURNS SETOF ticks
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     -- The pairs and their last times by one parallel scan, the rows by index: 14 times as fast as
     -- DISTINCT ON, which sorts everything.
@@ -47,9 +73,10 @@ BEGIN
     RETURN NULL;
 END
 $$;
--- For each statement and without its rows: it costs the sink nothing.
+-- For each statement and without its rows: it costs the sink nothing. A sink from before this
+-- migration has another name, and counts as something else.
 CREATE TRIGGER foreign_write AFTER INSERT OR UPDATE OR DELETE ON ticks FOR EACH STATEMENT
-WHEN (current_setting('application_name') <> 'tickpanda-sink')
+WHEN (current_setting('application_name') <> 'tickpanda-sink writer')
 EXECUTE FUNCTION tickpanda_foreign_write();
 CREATE TRIGGER foreign_truncate AFTER TRUNCATE ON ticks FOR EACH STATEMENT
 EXECUTE FUNCTION tickpanda_foreign_write();

@@ -1,7 +1,7 @@
 //! `--until-caught-up`: ends the sink when all that was on the topics at its start is written, by it or
 //! by others that share the work. Shows how far it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -23,14 +23,21 @@ const LINE: Duration = Duration::from_secs(5);
 pub(crate) struct Goal {
     /// First and last offset + 1 of each partition, where there is a record.
     ranges: BTreeMap<Place, (i64, i64)>,
+    /// Partitions of which the table said more than there is: they were emptied, and nothing of what is
+    /// there now is written until the table says less.
+    emptied: BTreeSet<Place>,
 }
 
 impl Goal {
-    /// What is on the topics of a view now.
+    /// What is on the topics of a view now; `written` is what the table said before.
     ///
     /// # Errors
     /// In words, why the broker does not answer.
-    pub(crate) async fn set(kafka: &tickpanda_kafka::Client, view: &View) -> Result<Self, String> {
+    pub(crate) async fn set(
+        kafka: &tickpanda_kafka::Client,
+        view: &View,
+        written: &BTreeMap<Place, i64>,
+    ) -> Result<Self, String> {
         let mut goal = Goal::default();
         let mut topics: BTreeMap<&str, Vec<&Place>> = BTreeMap::new();
         for place in view.places.keys() {
@@ -48,6 +55,9 @@ impl Goal {
                     && first < end
                 {
                     goal.ranges.insert(place.clone(), (first, end));
+                    if written.get(place).is_some_and(|next| *next > end) {
+                        goal.emptied.insert(place.clone());
+                    }
                 }
             }
         }
@@ -55,9 +65,17 @@ impl Goal {
     }
 
     /// Records in all, and those not written yet, for what the table says.
-    fn left(&self, written: &BTreeMap<Place, i64>) -> (u64, u64) {
+    fn left(&mut self, written: &BTreeMap<Place, i64>) -> (u64, u64) {
         let (mut all, mut left) = (0, 0);
         for (place, (first, end)) in &self.ranges {
+            if self.emptied.contains(place) {
+                if written.get(place).is_some_and(|next| next > end) {
+                    (all, left) =
+                        (all + (end - first).unsigned_abs(), left + (end - first).unsigned_abs());
+                    continue;
+                }
+                self.emptied.remove(place);
+            }
             let next = written.get(place).copied().unwrap_or(*first).clamp(*first, *end);
             all += (end - first).unsigned_abs();
             left += (end - next).unsigned_abs();
@@ -66,7 +84,7 @@ impl Goal {
     }
 
     /// Returns when all of it is written.
-    pub(crate) async fn reached(&self, pool: &PgPool) {
+    pub(crate) async fn reached(mut self, pool: &PgPool) {
         let clusters: Vec<String> = self.ranges.keys().map(|place| place.cluster.clone()).collect();
         let bar = std::io::stderr().is_terminal().then(|| bar(0));
         let mut told = Instant::now();
@@ -102,7 +120,10 @@ fn bar(length: u64) -> ProgressBar {
 }
 
 /// The next offsets in the table.
-async fn written(pool: &PgPool, clusters: &[String]) -> sqlx::Result<BTreeMap<Place, i64>> {
+pub(crate) async fn written(
+    pool: &PgPool,
+    clusters: &[String],
+) -> sqlx::Result<BTreeMap<Place, i64>> {
     let rows = sqlx::query(
         "SELECT cluster, topic, partition, next_offset FROM sink_offsets WHERE cluster = ANY ($1)",
     );
@@ -126,11 +147,16 @@ mod tests {
     #[test]
     fn what_is_left_counts_from_the_first_record_that_is_there() {
         let place = |partition| Place { cluster: "c".into(), topic: "t".into(), partition };
-        let goal = Goal { ranges: BTreeMap::from([(place(0), (10, 20)), (place(1), (0, 5))]) };
+        let ranges = BTreeMap::from([(place(0), (10, 20)), (place(1), (0, 5))]);
+        let mut goal = Goal { ranges, ..Goal::default() };
         assert_eq!(goal.left(&BTreeMap::new()), (15, 15));
         let written = |first, second| BTreeMap::from([(place(0), first), (place(1), second)]);
         assert_eq!(goal.left(&written(3, 5)), (15, 10), "retention took what is before 10");
         assert_eq!(goal.left(&written(15, 2)), (15, 8));
         assert_eq!(goal.left(&written(25, 9)), (15, 0), "others may be further already");
+        goal.emptied.insert(place(0));
+        assert_eq!(goal.left(&written(5000, 5)), (15, 10), "of what it was before");
+        assert_eq!(goal.left(&written(12, 5)), (15, 8));
+        assert_eq!(goal.left(&written(25, 5)), (15, 0));
     }
 }

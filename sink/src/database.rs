@@ -19,7 +19,7 @@ use crate::schema;
 use crate::stats::Stats;
 
 /// What the sink's sessions are called at the server. The trigger `foreign_write` knows it.
-const NAME: &str = "tickpanda-sink";
+const NAME: &str = "tickpanda-sink writer";
 /// What the server ends by itself, so that a sink that hangs, or whose machine is gone, holds no locks for
 /// longer than its claims: a transaction in which nothing is asked, a statement that no longer has
 /// anybody ([`ATTEMPT`]), a connection whose other end is silent.

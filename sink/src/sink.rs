@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::beside::Beside;
-use crate::caught_up::Goal;
+use crate::caught_up::{self, Goal};
 use crate::claims::Claims;
 use crate::database::Database;
 use crate::decode::Feed;
@@ -119,7 +119,16 @@ impl Sink {
         if !self.settings.until_caught_up {
             return self.share(&cluster, view, claims, pumps).await;
         }
-        let goal = self.retry(|| Goal::set(&cluster.kafka, &view)).await;
+        // The table first: what it says can't be more than what the broker has a moment later.
+        let clusters = view.places.keys().map(|place| place.cluster.clone()).collect::<Vec<_>>();
+        let mut patience = self.database.patience("read sink_offsets");
+        let written = loop {
+            let tried = caught_up::written(self.database.pool(), &clusters).await;
+            if let Some(written) = patience.judge(tried).await? {
+                break written;
+            }
+        };
+        let goal = self.retry(|| Goal::set(&cluster.kafka, &view, &written)).await;
         tokio::select! {
             ended = self.share(&cluster, view, claims, pumps) => ended,
             () = goal.reached(self.database.pool()) => Ok(()),

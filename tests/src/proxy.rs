@@ -29,12 +29,17 @@ impl Proxy {
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                if shared.cut.load(Ordering::Relaxed) {
+                if shared.cut.load(Ordering::SeqCst) {
                     continue; // accepted and closed at once
                 }
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
                     let cut = shared.cutting.notified();
+                    tokio::pin!(cut);
+                    cut.as_mut().enable(); // from here on no cut is missed
+                    if shared.cut.load(Ordering::SeqCst) {
+                        return;
+                    }
                     let Ok(mut server) = TcpStream::connect(target).await else { return };
                     let _ = (client.set_nodelay(true), server.set_nodelay(true));
                     tokio::select! {
@@ -49,12 +54,12 @@ impl Proxy {
 
     /// Ends all connections, and every new one.
     pub fn cut(&self) {
-        self.state.cut.store(true, Ordering::Relaxed);
+        self.state.cut.store(true, Ordering::SeqCst);
         self.state.cutting.notify_waiters();
     }
 
     /// Passes connections on again.
     pub fn mend(&self) {
-        self.state.cut.store(false, Ordering::Relaxed);
+        self.state.cut.store(false, Ordering::SeqCst);
     }
 }

@@ -48,6 +48,7 @@ pub async fn broker(folder: &Path, listen: Option<std::net::SocketAddr>) -> Brok
 pub struct Sink {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Sink {
@@ -64,13 +65,13 @@ impl Sink {
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 eprintln!("sink: {line}");
                 lines.lock().expect("a list of lines").push(line);
             }
         });
-        Sink { child, log }
+        Sink { child, log, reader: Some(reader) }
     }
 
     /// Lines of its log with this in them.
@@ -85,11 +86,16 @@ impl Sink {
         self.child.wait().expect("it can be waited for");
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
     /// SIGTERM; how it ended, and after how long.
     pub fn stop(mut self) -> (ExitStatus, Duration) {
         let start = Instant::now();
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        self.signal(rustix::process::Signal::TERM);
         (self.wait(), start.elapsed())
     }
 
@@ -98,6 +104,10 @@ impl Sink {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                // What it said last is in the log then.
+                if let Some(reader) = self.reader.take() {
+                    reader.join().expect("the reader ends with the log");
+                }
                 return status;
             }
             assert!(Instant::now() < deadline, "the sink does not end");

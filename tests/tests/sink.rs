@@ -172,10 +172,35 @@ async fn a_full_disk_of_the_database_is_waited_out() {
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(number(&bench.pool, TICKS).await, Some(1000));
+    assert_eq!(sink.lines_with("does not serve"), 1, "one line, though all else is served");
     sqlx::query("DROP TRIGGER no_space ON ticks").execute(&bench.pool).await.unwrap();
     bench.written(DRAINED).await;
     assert_eq!(number(&bench.pool, "SELECT count(*) FROM dead_letters").await, Some(0));
     assert!(sink.stop().0.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_hangs_in_the_middle_of_its_work_holds_nobody_up() {
+    let mut bench = bench().await;
+    bench.publish(20_000).await;
+    let hung = bench.sink(&["--fetch-bytes", "65536"]);
+    reaches(&bench.pool, "SELECT least(count(*), 1) FROM ticks", 1, PATIENCE).await;
+    hung.signal(rustix::process::Signal::STOP);
+    let left = number(&bench.pool, TICKS).await.unwrap();
+    assert!(left < 20_000, "something was left to do");
+    let hangs = Instant::now();
+    let mut other = bench.sink(&["--until-caught-up"]);
+    assert!(other.wait().success());
+    assert!(hangs.elapsed() < Duration::from_secs(20), "{:?}", hangs.elapsed());
+    assert_eq!(number(&bench.pool, TICKS).await, Some(20_000));
+    // When it goes on it finds out, and doubles nothing.
+    hung.signal(rustix::process::Signal::CONT);
+    bench.publisher = Publisher::new(&bench.brokers, 1000, 2).await;
+    bench.publisher.publish(1000).await;
+    reaches(&bench.pool, TICKS, 21_000, PATIENCE).await;
+    let doubled = "SELECT sum(duplicates + refused)::bigint FROM sink_offsets";
+    assert_eq!(number(&bench.pool, doubled).await, Some(0));
+    assert!(hung.stop().0.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,7 +216,7 @@ async fn another_cluster_at_the_same_address_never_inherits_an_offset() {
     // More than the first had, so that every offset of the first is there too.
     Publisher::new(&bench.brokers, 6000, 99).await.publish(6000).await;
     reaches(&bench.pool, TICKS, 9000, PATIENCE).await;
-    assert_eq!(sink.lines_with("the topic was made anew"), 4, "said once for each topic");
+    assert_eq!(sink.lines_with("reading it from its beginning"), 4, "said once for each topic");
     assert!(sink.stop().0.success());
     broker.shutdown().await.unwrap();
 }

@@ -55,8 +55,14 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
                 cargo.env(JSON_VARIABLE, absolute(&json)?);
             }
         }
-        What::Sink { json, args } => {
+        What::Sink { mut json, mut args } => {
             build::programs()?;
+            // Behind a flag that is passed on, this one is too.
+            if let Some(at) = args.iter().position(|arg| arg == "--json")
+                && at + 1 < args.len()
+            {
+                json = args.drain(at..at + 2).nth(1).map(PathBuf::from);
+            }
             cargo.args(["--bench", "sink", "--"]).args(args);
             if let Some(json) = json {
                 cargo.arg("--json").arg(absolute(&json)?);

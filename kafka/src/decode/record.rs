@@ -9,6 +9,9 @@ const MIN_RECORD: usize = 7;
 /// The fewest bytes a header can have: the lengths of key and value.
 const MIN_HEADER: usize = 2;
 
+/// Damaged records of a batch that are told apart.
+const MAX_DAMAGED: usize = 1000;
+
 /// A header: the key's bytes, which need not be UTF-8, and the value, which can be null.
 pub type Header = (Bytes, Option<Bytes>);
 
@@ -102,16 +105,23 @@ impl Records {
     pub(super) fn salvage(mut self, next_offset: i64) -> Vec<Salvaged> {
         let mut salvaged = Vec::new();
         let mut expected = self.base_offset;
-        while self.left > 0 && self.at < self.bytes.len() {
+        let mut damaged = 0;
+        while self.left > 0 && self.at < self.bytes.len() && expected < next_offset {
             self.left -= 1;
             let start = self.at;
-            // A size that can't be leaves nothing to go on with: the rest is one damaged record.
-            let end = self.end().unwrap_or(self.bytes.len());
+            // A size that can't be leaves nothing to go on with: the rest is one damaged record. So it is
+            // when there are too many of them.
+            let end = self.end().ok().filter(|_| damaged < MAX_DAMAGED);
+            let end = end.unwrap_or(self.bytes.len());
             let body = self.at.min(end);
             self.at = start;
+            let inside = |record: &Record| (expected..next_offset).contains(&record.offset);
             let found = match self.record() {
-                Ok(record) => Salvaged::Record(record),
-                Err(what) => {
+                Ok(record) if inside(&record) => Salvaged::Record(record),
+                wrong => {
+                    let what =
+                        wrong.err().unwrap_or("offset outside of its batch, or not in its turn");
+                    damaged += 1;
                     self.at = body;
                     let offset = self.offset().filter(|at| (expected..next_offset).contains(at));
                     self.at = end;
@@ -124,7 +134,8 @@ impl Records {
             expected = expected.max(offset.saturating_add(1));
             salvaged.push(found);
         }
-        if self.at < self.bytes.len() {
+        // What comes after the last offset belongs to none.
+        if self.at < self.bytes.len() && expected < next_offset {
             let (offset, bytes) = (expected, self.bytes.slice(self.at..));
             salvaged.push(Salvaged::Damaged { offset, bytes, what: "more records than it counts" });
         }

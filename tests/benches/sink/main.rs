@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::json;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 use tickpanda_database::{Database, Server, ServerConfig, Source};
 
@@ -154,7 +154,10 @@ async fn fresh(server: &Server) -> Database {
 }
 
 async fn connect(database: &Database) -> PgPool {
-    PgPoolOptions::new().connect(&database.socket_url).await.expect("a connection")
+    // By the sink's name, for which the trigger for foreign writes does nothing.
+    let options: PgConnectOptions = database.socket_url.parse().expect("a URL");
+    let options = options.application_name("tickpanda-sink writer");
+    PgPoolOptions::new().connect_with(options).await.expect("a connection")
 }
 
 /// The sink as a user starts it, until all is written.
