@@ -529,3 +529,71 @@ fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::raw::Outcomes;
+
+    #[test]
+    fn a_record_that_the_brokers_count_and_nobody_read_is_a_difference() {
+        let report = |records, hidden, compacted| {
+            let span = Span { hidden, ..Span::new(5, 15) };
+            let outcomes = Outcomes { records, nothing: records, ..Outcomes::default() };
+            let partitions = vec![span];
+            RawReport::new(&Topic { partitions, outcomes, compacted, ..Topic::default() })
+        };
+        for (records, hidden, compacted, unread) in [
+            (10, 0, false, 0),
+            (9, 0, false, 1),
+            (7, 2, false, 1),
+            (7, 2, true, 0),
+            (7, 3, false, 0),
+            // Markers behind the end are none of its own.
+            (10, 1, false, 0),
+            // More than there are.
+            (11, 0, false, -1),
+            (11, 0, true, -1),
+        ] {
+            let report = report(records, hidden, compacted);
+            assert_eq!((report.offsets, report.unread), (10, unread), "{records} {hidden}");
+            assert_eq!(report.holds(), unread == 0);
+        }
+    }
+
+    #[test]
+    fn the_text_names_ten_runs_and_the_json_all() {
+        let run = |run| RunReport {
+            run,
+            seen: 1,
+            judged: Some(0..=1),
+            lost: 1,
+            unpublished: 0,
+            holes: vec![0..=0],
+            repeated: 0,
+        };
+        struct Text(SeqReport);
+        impl fmt::Display for Text {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_seq(f, &self.0)
+            }
+        }
+        let report = SeqReport::new((0..25).map(run).collect(), 0);
+        assert_eq!((report.faults.len(), report.lost), (25, 25));
+        let text = Text(report).to_string();
+        assert_eq!(text.matches("; missing 0").count(), RUNS, "{text}");
+        assert!(
+            text.contains("25 lost") && text.ends_with("and 15 runs more (--json names all)\n")
+        );
+        let whole = |judged| RunReport { judged, lost: 0, holes: vec![], ..run(7) };
+        for (runs, said) in [
+            (vec![], "ok"),
+            (vec![whole(Some(0..=0))], "ok"),
+            (vec![whole(None), whole(Some(0..=0))], "ok"),
+            (vec![whole(None)], "NOT JUDGED"),
+        ] {
+            let text = Text(SeqReport::new(runs, 0)).to_string();
+            assert!(text.lines().next().unwrap().ends_with(said), "{text}");
+        }
+    }
+}
