@@ -43,7 +43,7 @@ pub(crate) struct Topic {
     /// Whether offsets may be without a record because the topic is compacted.
     pub(crate) compacted: bool,
     /// Where each partition was read to, behind the snapshot.
-    tail: Vec<i64>,
+    pub(crate) tail: Vec<i64>,
 }
 
 /// All raw topics.
