@@ -486,10 +486,10 @@ fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
         seq.runs,
         grouped(seq.lost),
         grouped(seq.repeated),
-        match () {
-            () if seq.lost > 0 => "DIFFERS",
-            () if !seq.judged => "NOT JUDGED",
-            () => "ok",
+        match (seq.lost, seq.judged) {
+            (1.., _) => "DIFFERS",
+            (0, false) => "NOT JUDGED",
+            (0, true) => "ok",
         }
     )?;
     if seq.unpublished > 0 {
