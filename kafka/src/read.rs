@@ -32,6 +32,9 @@ pub struct Read {
     /// Where to go on. It moves over control batches and aborted transactions too, so it can be more
     /// than one past the last record, and ahead of the asked offset without any record.
     pub next_offset: i64,
+    /// Offsets before `next_offset` that control batches and aborted transactions take. Those that are
+    /// neither among them nor have a record were never filled, or compaction took them.
+    pub hidden: i64,
     /// The first offset that is still there, where the broker says so.
     pub log_start: Option<i64>,
     /// One after the last offset on the partition.
@@ -178,7 +181,7 @@ fn understand<T>(
 /// The records of an answer from `offset` on.
 fn assemble(mut found: PartitionData, offset: i64) -> Result<Read, DecodeError> {
     let (mut records, mut unpacked) = (Vec::new(), 0_usize);
-    let next_offset = visible(&mut found, offset, |batch| {
+    let Seen { next_offset, hidden } = visible(&mut found, offset, |batch| {
         let unpacking = batch.records()?;
         unpacked = unpacked.saturating_add(unpacking.unpacked_len());
         records.reserve(unpacking.size_hint().0);
@@ -198,6 +201,7 @@ fn assemble(mut found: PartitionData, offset: i64) -> Result<Read, DecodeError> 
     Ok(Read {
         records,
         next_offset,
+        hidden,
         log_start: Some(found.log_start_offset).filter(|start| *start >= 0),
         high_watermark: found.high_watermark,
         last_stable: last_stable(&found),
@@ -212,7 +216,7 @@ fn assemble_batches(mut found: PartitionData, offset: i64) -> Result<ReadBatches
         Ok(true)
     });
     let next_offset = match (seen, batches.last()) {
-        (Ok(next_offset), _) => next_offset,
+        (Ok(seen), _) => seen.next_offset,
         // The next read begins with the damaged one and fails on it.
         (Err(_), Some(last)) => last.next_offset(),
         (Err(error), None) => return Err(error),
@@ -220,25 +224,36 @@ fn assemble_batches(mut found: PartitionData, offset: i64) -> Result<ReadBatches
     Ok(ReadBatches { batches, next_offset, last_stable: last_stable(&found) })
 }
 
-/// Hands over each batch that is somebody's data and not aborted, until told that it is enough; where to go on.
+/// How far an answer goes.
+struct Seen {
+    /// See [`Read::next_offset`].
+    next_offset: i64,
+    /// See [`Read::hidden`].
+    hidden: i64,
+}
+
+/// Hands over each batch that is somebody's data and not aborted, until told that it is enough.
 fn visible(
     found: &mut PartitionData,
     offset: i64,
     mut each: impl FnMut(Batch) -> Result<bool, DecodeError>,
-) -> Result<i64, DecodeError> {
+) -> Result<Seen, DecodeError> {
     let mut aborted = Aborted::new(found.aborted_transactions.take().unwrap_or_default());
-    let mut next_offset = offset;
+    let (mut next_offset, mut hidden) = (offset, 0);
     for batch in Batches::new(found.records.take().unwrap_or_default()) {
         let batch = batch?;
         let behind = batch.next_offset();
-        let hidden = aborted.hides(&batch)? || batch.is_control() || behind <= offset;
-        let go_on = hidden || each(batch)?;
+        let hides = aborted.hides(&batch)? || batch.is_control();
+        if hides {
+            hidden += (behind - batch.base_offset().max(next_offset)).max(0);
+        }
+        let go_on = hides || behind <= offset || each(batch)?;
         next_offset = next_offset.max(behind);
         if !go_on {
             break;
         }
     }
-    Ok(next_offset)
+    Ok(Seen { next_offset, hidden })
 }
 
 fn last_stable(found: &PartitionData) -> i64 {

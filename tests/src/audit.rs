@@ -12,8 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use rskafka::client::ClientBuilder;
-use rskafka::client::partition::{Compression, UnknownTopicHandling};
+use rskafka::BackoffConfig;
+use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
+use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -80,6 +81,8 @@ pub struct Pipeline {
     /// The sink's database.
     pub pool: PgPool,
     url: String,
+    client: Client,
+    raw: Vec<PartitionClient>,
     sink: Option<(CancellationToken, JoinHandle<Result<Summary, SinkError>>)>,
     work: tempfile::TempDir,
 }
@@ -88,6 +91,16 @@ impl Pipeline {
     /// A broker of its own over the given database, the transform deployed; `settings` are the raw
     /// topic's.
     pub async fn start(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(database, settings, StartFrom::Earliest, vec![]).await
+    }
+
+    /// As [`Pipeline::start`], with records that are on the raw topic before the transform is deployed.
+    pub async fn start_with(
+        database: &TestDatabase,
+        settings: &[(&str, &str)],
+        start: StartFrom,
+        before: Vec<Record>,
+    ) -> Self {
         let work = tempfile::tempdir().expect("a folder");
         let config = BrokerConfig {
             transforms: TransformTiming::prompt(),
@@ -106,33 +119,56 @@ impl Pipeline {
             input_topic: topic::RAW.to_owned(),
             output_topics: topic::OUTPUTS.map(String::from).to_vec(),
             env: vec![],
-            start: StartFrom::Earliest,
+            start,
         };
+        // The default waits for minutes between two attempts.
+        let backoff = BackoffConfig {
+            init_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_millis(500),
+            base: 2.0,
+            deadline: Some(Duration::from_secs(30)),
+        };
+        let client = ClientBuilder::new(vec![broker.addr().to_string()]).backoff_config(backoff);
+        let client = client.build().await.expect("a client");
+        let mut raw = Vec::new();
+        for partition in 0..PARTITIONS {
+            let unknown = UnknownTopicHandling::Error;
+            let partition = client.partition_client(topic::RAW, partition, unknown).await;
+            raw.push(partition.expect("a partition"));
+        }
+        produce(&raw, before).await;
         broker.deploy(spec).await.expect("the transform");
         let pool = PgPool::connect(&database.url).await.expect("the database");
         tickpanda_sink::migrate(&pool).await.expect("the tables");
-        Pipeline { broker, pool, url: database.url.clone(), sink: None, work }
+        let url = database.url.clone();
+        Pipeline { broker, pool, url, client, raw, sink: None, work }
     }
 
     /// Produces raw records, each to the partition of its key, those of a partition in their order.
     pub async fn produce(&self, records: Vec<Record>) {
-        let client = ClientBuilder::new(vec![self.broker.addr().to_string()]);
-        let client = client.build().await.expect("a client");
-        let mut by_partition = BTreeMap::<i32, Vec<Record>>::new();
-        for record in records {
-            let key = record.key.as_deref().unwrap_or_default();
-            by_partition.entry(murmur2_partition(key, PARTITIONS)).or_default().push(record);
+        produce(&self.raw, records).await;
+    }
+
+    /// Takes the beginning of a partition away, as retention does.
+    pub async fn cut(&self, topic: &str, partition: i32, before: i64) {
+        let unknown = UnknownTopicHandling::Error;
+        let partition = self.client.partition_client(topic, partition, unknown).await;
+        let cut = partition.expect("a partition").delete_records(before, 5_000).await;
+        cut.expect("records are deleted");
+    }
+
+    /// Waits until the transform has read everything that was produced.
+    pub async fn transformed(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_behind() {
+            assert!(Instant::now() < deadline, "the transform does not catch up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        for (partition, records) in by_partition {
-            let unknown = UnknownTopicHandling::Error;
-            let partition = client.partition_client(topic::RAW, partition, unknown).await;
-            let partition = partition.expect("a partition");
-            for records in records.chunks(AT_ONCE) {
-                let produced =
-                    partition.produce(records.to_vec(), Compression::NoCompression).await;
-                produced.expect("they are produced");
-            }
-        }
+    }
+
+    fn is_behind(&self) -> bool {
+        let status = self.broker.transform_status();
+        status.iter().flat_map(|transform| &transform.partitions).any(|partition| partition.lag > 0)
     }
 
     /// Starts the sink.
@@ -170,9 +206,7 @@ impl Pipeline {
 
     async fn is_caught_up(&self) -> bool {
         // In this order: what is looked at later can only be further on.
-        let status = self.broker.transform_status();
-        let mut partitions = status.iter().flat_map(|transform| &transform.partitions);
-        if partitions.any(|partition| partition.lag > 0) {
+        if self.is_behind() {
             return false;
         }
         let ends = topic::OUTPUTS.iter().flat_map(|output| self.broker.watermarks(output));
@@ -243,10 +277,37 @@ impl Pipeline {
     }
 }
 
+impl Drop for Pipeline {
+    /// A test that fails leaves no sink behind that waits for its broker.
+    fn drop(&mut self) {
+        if let Some((stop, running)) = self.sink.take() {
+            stop.cancel();
+            // What it ends with is for the test that stops it.
+            drop(running.join());
+        }
+    }
+}
+
+/// Each record to the partition of its key.
+async fn produce(partitions: &[PartitionClient], records: Vec<Record>) {
+    let mut by_partition = BTreeMap::<i32, Vec<Record>>::new();
+    for record in records {
+        let key = record.key.as_deref().unwrap_or_default();
+        by_partition.entry(murmur2_partition(key, PARTITIONS)).or_default().push(record);
+    }
+    for (partition, records) in by_partition {
+        let partition = &partitions[usize::try_from(partition).expect("a partition")];
+        for records in records.chunks(AT_ONCE) {
+            let produced = partition.produce(records.to_vec(), Compression::NoCompression).await;
+            produced.expect("they are produced");
+        }
+    }
+}
+
 /// What an audit said.
 #[derive(Debug)]
 pub struct Audited {
-    /// 0 balanced, 1 not.
+    /// 0 balanced, 1 not, 2 a wrong setting, 3 not compared.
     pub code: i32,
     /// For people.
     pub text: String,

@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rskafka::record::Record;
+use serde_json::Value;
+use tickpanda_broker::StartFrom;
 use tickpanda_database::testing;
-use tickpanda_tests::audit::{Pipeline, candles, record, trade, with};
+use tickpanda_kafka::murmur2_partition;
+use tickpanda_tests::audit::{PARTITIONS, Pipeline, candles, record, trade, with};
 
 /// 2024-01-01, in seconds.
 const DAY: i64 = 1_704_067_200;
@@ -202,7 +205,7 @@ async fn what_retention_took_from_the_raw_topic_is_not_judged_and_said() {
         if starts.iter().all(|(start, _)| *start > 0) {
             break pipeline.audit(&[]).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     audited.assert_balanced();
     let ticks = |name| audited.count("ticks", name);
@@ -223,6 +226,9 @@ async fn what_retention_took_from_the_raw_topic_is_not_judged_and_said() {
         sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&pipeline.pool).await.unwrap();
         let audited = pipeline.audit(&[]).await;
         assert_eq!(audited.count("ticks", "extra"), extra, "{trade}\n{}", audited.text);
+        // But that nobody wrote it, the sum tells: no retention of raw records changes it.
+        assert_eq!(audited.code, 1, "{trade}\n{}", audited.text);
+        assert_eq!(audited.json["sums"][0]["not_judged"], Value::Null, "{}", audited.text);
     }
     pipeline.sql("DELETE FROM ticks WHERE trade_id = '398'").await;
     let audited = pipeline.audit(&[]).await;
@@ -270,7 +276,9 @@ async fn lost_and_repeated_numbers_of_a_source_are_found() {
     let database = testing::database().await;
     let mut pipeline = Pipeline::start(&database, &[]).await;
     let numbered = |n: i64| {
-        let trade = trade("Kraken", &n.to_string(), 1.0, DAY + n, RECEIVED + n);
+        // Two of them on one partition, the others on the other.
+        let market = if n == 1 || n == 6 { apart("Kraken") } else { "Kraken" };
+        let trade = trade(market, &n.to_string(), 1.0, DAY + n, RECEIVED + n);
         with(trade, &[("seq", &format!("00000000000000aa:{n}"))])
     };
     pipeline.write([0, 1, 2, 4, 5, 5].map(numbered).into()).await;
@@ -280,7 +288,8 @@ async fn lost_and_repeated_numbers_of_a_source_are_found() {
     assert_eq!((seq["lost"].as_u64(), seq["repeated"].as_u64()), (Some(1), Some(1)));
     let said = "run 00000000000000aa: 5 seen, 1 lost, 1 repeated; missing 3";
     assert!(audited.text.contains(said), "{}", audited.text);
-    // Unless the source's ledger says that it was killed: then it may never have published the number.
+    // Unless the source's ledger says that it was killed: then it may never have published the number,
+    // if it was to go where only 1 had come before.
     let state = tempfile::tempdir().unwrap();
     let mut ledger = tickpanda_source::ledger::Ledger::open(state.path()).unwrap();
     ledger.started(0xaa, RECEIVED).unwrap();
@@ -296,11 +305,167 @@ async fn lost_and_repeated_numbers_of_a_source_are_found() {
         "{}",
         audited.text
     );
+    // A killed source, too, had published it if later ones are on every partition.
+    pipeline.write(vec![numbered(6)]).await;
+    let killed = tempfile::tempdir().unwrap();
+    let mut ledger = tickpanda_source::ledger::Ledger::open(killed.path()).unwrap();
+    ledger.started(0xaa, RECEIVED).unwrap();
+    let killed = ["--source-state", killed.path().to_str().unwrap()];
+    let audited = pipeline.audit(&killed).await;
+    assert_eq!((audited.code, &audited.json["seq"]["lost"]), (1, &1.into()), "{}", audited.text);
     // A repetition alone is a retry: its rows collapse, and nothing is missing.
     pipeline.write(vec![numbered(3)]).await;
     let audited = pipeline.audit(&[]).await;
     audited.assert_balanced();
     assert_eq!(audited.json["seq"]["repeated"], 1);
+    // Of another run nothing is there at all.
+    ledger.ended(0xbb, RECEIVED, 4).unwrap();
+    let audited = pipeline.audit(&killed).await;
+    assert_eq!((audited.code, &audited.json["seq"]["lost"]), (1, &4.into()), "{}", audited.text);
+    let said = "run 00000000000000bb: 0 seen, 4 lost, 0 repeated; missing 0–3";
+    assert!(audited.text.contains(said), "{}", audited.text);
+}
+
+/// A market whose pair lies on the other partition than this one's.
+fn apart(market: &str) -> &'static str {
+    let partition =
+        |market: &str| murmur2_partition(format!("{market}~BTC~USD").as_bytes(), PARTITIONS);
+    (0..4).map(self::market).find(|other| partition(other) != partition(market)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_written_is_missing_also_where_the_table_begins_later() {
+    let database = testing::database().await;
+    let of_day = |day: i64| {
+        (0..10).map(move |n| {
+            let second = DAY + day * 86_400 + n;
+            trade("Kraken", &format!("{day}-{n}"), 1.0, second, second * 1000 + 500)
+        })
+    };
+    let before = of_day(0).collect();
+    let mut pipeline = Pipeline::start_with(&database, &[], StartFrom::Latest, before).await;
+    pipeline.write(of_day(1).collect()).await;
+    let audited = pipeline.audit(&[]).await;
+    let ticks = |name| audited.count("ticks", name);
+    assert_eq!(
+        (audited.code, ticks("missing"), ticks("before_table")),
+        (1, 10, 0),
+        "{}",
+        audited.text
+    );
+    assert!(audited.text.contains("--since leaves them out"), "{}", audited.text);
+    let audited = pipeline.audit(&["--since", "2024-01-02T00:00:00Z"]).await;
+    audited.assert_balanced();
+    assert_eq!(audited.count("ticks", "before_table"), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sum_takes_in_the_holes_of_its_own_topic_and_is_not_judged_where_nobody_can() {
+    let database = testing::database().await;
+    let mut pipeline = Pipeline::start(&database, &[]).await;
+    pipeline.write(all_kinds()).await;
+    pipeline.audit(&[]).await.assert_balanced();
+    // As a sink leaves it that found five records gone.
+    let moved = "UPDATE sink_offsets SET next_offset = next_offset + 5
+                 WHERE topic = 'tick-data' AND partition = 0";
+    assert_eq!(pipeline.sql(moved).await, 1);
+    let gap = "INSERT INTO gaps (id, kind, topic, partition, gap_from, first_offset, last_offset, missing, state, reason)
+               SELECT gen_random_uuid(), 'offsets', topic, partition, now(), next_offset - 5, next_offset - 1, 5,
+                      'unrepairable', 'retention took the records before the sink read them (' || ";
+    for (of, code) in [("'another'", 1), ("cluster", 0)] {
+        let gap = format!(
+            "{gap}{of} || ')' FROM sink_offsets WHERE topic = 'tick-data' AND partition = 0"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(gap)).execute(&pipeline.pool).await.unwrap();
+        let audited = pipeline.audit(&[]).await;
+        assert_eq!(audited.code, code, "{of}\n{}", audited.text);
+        assert_eq!(
+            audited.text.contains("5 that retention took before"),
+            code == 0,
+            "{}",
+            audited.text
+        );
+    }
+
+    // A sink that first runs when the topic's beginning is gone.
+    let database = testing::database().await;
+    let mut pipeline = Pipeline::start(&database, &[]).await;
+    pipeline.produce(all_kinds()).await;
+    pipeline.transformed().await;
+    pipeline.cut("tick-data", 0, 3).await;
+    pipeline.write(vec![]).await;
+    let audited = pipeline.audit(&[]).await;
+    assert!(audited.text.contains("NOT JUDGED: the topic's beginning is gone"), "{}", audited.text);
+    // The vendor's replays bring what was gone, so no row is missing.
+    audited.assert_balanced();
+    // What is more than is gone from the topic, that does not explain.
+    assert_eq!(
+        pipeline
+            .sql(
+                "UPDATE sink_offsets SET next_offset = next_offset + 1
+                             WHERE topic = 'tick-data' AND partition = 0"
+            )
+            .await,
+        1
+    );
+    let audited = pipeline.audit(&[]).await;
+    assert_eq!(
+        (audited.code, &audited.json["sums"][0]["not_judged"]),
+        (1, &Value::Null),
+        "{}",
+        audited.text
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_is_gone_nothing_is_called_balanced() {
+    let database = testing::database().await;
+    let mut pipeline = Pipeline::start(&database, &[]).await;
+    let numbered = |n: i64| {
+        let trade = trade(market(n), &n.to_string(), 1.0, DAY + n, RECEIVED + n);
+        with(trade, &[("seq", &format!("00000000000000aa:{n}"))])
+    };
+    pipeline.write((0..20).map(numbered).collect()).await;
+    let ends = pipeline.broker.watermarks("cryptocompare-raw");
+    pipeline.cut("cryptocompare-raw", 0, ends[0].1).await;
+    let audited = pipeline.audit(&[]).await;
+    audited.assert_balanced();
+    let seq = &audited.json["seq"];
+    assert_eq!(
+        (&seq["judged"], &seq["not_judged"]),
+        (&false.into(), &1.into()),
+        "{}",
+        audited.text
+    );
+    assert!(audited.text.contains("0 repeated   NOT JUDGED"), "{}", audited.text);
+    pipeline.cut("cryptocompare-raw", 1, ends[1].1).await;
+    let audited = pipeline.audit(&[]).await;
+    assert_eq!((audited.code, &audited.json["balanced"]), (3, &false.into()), "{}", audited.text);
+    assert!(
+        audited.text.ends_with("nothing compared: all raw records are gone\n"),
+        "{}",
+        audited.text
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_other_keys_than_their_records_are_excused_on_every_partition() {
+    let database = testing::database().await;
+    let mut pipeline = Pipeline::start(&database, &[]).await;
+    // Under a key that lies elsewhere than the rows' own.
+    let elsewhere = format!("{}~BTC~USD", apart("Kraken"));
+    let keyed = |n: i64| Record {
+        key: Some(elsewhere.clone().into_bytes()),
+        ..trade("Kraken", &n.to_string(), 1.0, DAY + n, RECEIVED + n)
+    };
+    let first = trade("Kraken", "first", 1.0, DAY, RECEIVED - 1000);
+    pipeline.write((0..10).map(keyed).chain([first]).collect()).await;
+    let partition = murmur2_partition(elsewhere.as_bytes(), PARTITIONS);
+    pipeline.cut("cryptocompare-raw", partition, 4).await;
+    let audited = pipeline.audit(&[]).await;
+    audited.assert_balanced();
+    assert_eq!(audited.count("ticks", "before_raw_topic"), 4, "{}", audited.text);
+    assert_eq!(audited.json["raw"][0]["other_keys"], 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,6 +496,11 @@ async fn rows_that_are_still_on_their_way_are_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_that_runs_meanwhile_is_no_difference() {
+    let ended = tokio::time::timeout(Duration::from_secs(600), audited_while_it_runs()).await;
+    ended.expect("four audits of a pipeline that keeps up end within ten minutes");
+}
+
+async fn audited_while_it_runs() {
     let database = testing::database().await;
     let mut pipeline = Pipeline::start(&database, &[]).await;
     pipeline.start_sink();
@@ -339,7 +509,8 @@ async fn a_pipeline_that_runs_meanwhile_is_no_difference() {
     let produce = async {
         while !stop.load(Ordering::Relaxed) {
             let some = (sent..sent + 50).map(|n| {
-                let trade = trade(market(n), &n.to_string(), 1.0, DAY + n, RECEIVED + n);
+                // It happened before it is received, however long the test takes.
+                let trade = trade(market(n), &n.to_string(), 1.0, DAY + n / 1000, RECEIVED + n);
                 with(trade, &[("seq", &format!("00000000000000aa:{n}"))])
             });
             // The candle of a minute is revised each time.
@@ -403,4 +574,14 @@ async fn wrong_settings_end_with_2_and_are_named() {
         assert!(audited.log.contains(name) && !audited.log.contains("hunter2"), "{}", audited.log);
     }
     pipeline.audit(&[]).await.assert_balanced();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_it_from_comparing_is_told_apart_from_a_difference() {
+    let database = testing::database().await;
+    let pipeline = Pipeline::start(&database, &[]).await;
+    let empty = testing::database().await;
+    let audited = pipeline.audit(&["--database-url", &empty.url]).await;
+    assert_eq!(audited.code, 3, "{}\n{}", audited.text, audited.log);
+    assert!(audited.log.contains("has no table ticks"), "{}", audited.log);
 }

@@ -118,6 +118,15 @@ fn a_read_that_starts_inside_an_aborted_transaction_hides_the_rest_of_it() {
     let bytes = [batch(5, 1, 7), marker(6, 7, 0), batch(7, 1, 7)].concat();
     let read = assemble(found(bytes, &[(7, 0)]), 5).unwrap();
     assert_eq!(offsets(&read), [7]);
+    assert_eq!((read.next_offset, read.hidden), (8, 2), "5 was aborted, 6 is the marker");
+}
+
+#[test]
+fn offsets_that_nothing_fills_are_not_taken_for_hidden() {
+    let bytes = [batch(2, 4, -1), marker(8, 7, 1), batch(12, 1, -1)].concat();
+    let read = assemble(found(bytes, &[]), 3).unwrap();
+    assert_eq!((offsets(&read), read.next_offset), (vec![3, 4, 5, 12], 13));
+    assert_eq!(read.hidden, 1, "6, 7 and 9 to 11 are holes");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tickpanda_sink::row::Table;
 
 use super::entry::{Entry, Side};
-use super::judge::{Context, Judgement, Verdict, judge};
+use super::judge::{Context, Judgement, Verdict, judge, table_index};
 
 /// So many differences of each kind are shown.
 const EXAMPLES: usize = 10;
@@ -32,6 +32,9 @@ pub(crate) struct Findings {
     pub(crate) late: u64,
     /// Groups that were not looked up again, because there were too many.
     pub(crate) beyond: u64,
+    /// For each of `Table::ALL`: so many rows, not counted yet, that the sink wrote by its account and
+    /// that are not there.
+    gone: [u64; 3],
     pending: Vec<Vec<Entry>>,
     pending_entries: usize,
 }
@@ -53,10 +56,21 @@ impl Verdict {
 }
 
 impl Findings {
+    /// Nothing yet. `gone` are the rows of each of `Table::ALL` that are sure to have been written and to
+    /// be gone: so many that are older than the table's chunks count as dropped with theirs.
+    pub(crate) fn new(gone: [u64; 3]) -> Self {
+        Findings { gone, ..Findings::default() }
+    }
+
     /// Judges a group of the streamed rows. With `again`, what may pass is put aside.
     pub(crate) fn take(&mut self, group: &[Entry], context: &Context<'_>, again: bool) {
         let Some(table) = group.first().map(|entry| entry.table) else { return };
-        let judgement = judge(group, context);
+        let mut judgement = judge(group, context);
+        if judgement.verdict == Verdict::BeforeChunks {
+            let gone = &mut self.gone[table_index(table)];
+            judgement.verdict = if *gone > 0 { Verdict::OutsideTable } else { Verdict::Missing };
+            *gone = gone.saturating_sub(1);
+        }
         if again && judgement.verdict.may_pass(table) {
             if self.pending_entries + group.len() <= PENDING {
                 self.pending_entries += group.len();
@@ -123,7 +137,7 @@ mod tests {
     }
 
     fn context(refused: &dyn Fn(Table, u128) -> bool) -> Context<'_> {
-        Context { tables_from: [i64::MIN; 3], foreign: false, refused }
+        Context { tables_from: [i64::MIN; 3], chunks_from: [i64::MIN; 3], foreign: false, refused }
     }
 
     #[test]
@@ -137,6 +151,19 @@ mod tests {
         let offsets: Vec<_> = shown.iter().map(|shown| shown.expected.unwrap().offset).collect();
         assert_eq!(offsets, (0..10).collect::<Vec<_>>());
         assert_eq!(findings.of(Table::Ticks, Verdict::Missing), 100);
+    }
+
+    #[test]
+    fn of_rows_before_the_chunks_so_many_are_dropped_as_the_sink_wrote() {
+        let mut findings = Findings::new([2, 0, 0]);
+        let nothing = |_, _| false;
+        let context = Context { chunks_from: [100; 3], ..context(&nothing) };
+        for time in [1, 2, 3, 200] {
+            let group = [Entry { side: Side::Expected, time, ..entry(Side::Expected, 0) }];
+            findings.take(&group, &context, false);
+        }
+        assert_eq!(findings.of(Table::Ticks, Verdict::OutsideTable), 2);
+        assert_eq!(findings.of(Table::Ticks, Verdict::Missing), 2, "one of them was never written");
     }
 
     #[test]

@@ -8,14 +8,17 @@
 //! | | an older revision | older |
 //! | | anything else | different |
 //! | any | nothing, its value among what the sink refused | refused |
-//! | | nothing, and older than all that the table still has | outside the table |
+//! | | nothing, and older than what a retention policy or `--since` keeps | outside the table |
+//! | | nothing, and older than the table's oldest chunk | before the chunks |
 //! | | nothing | missing |
 //! | none, but of a record behind the snapshot | equal to it | newer |
 //! | none | received when the raw topic has not begun | outside the topic |
 //! | | in a database of several clusters | of nobody known |
 //! | | otherwise | extra |
 //!
-//! Records behind the snapshot explain a row that is there, and demand none.
+//! Records behind the snapshot explain a row that is there, and demand none. A row before the chunks was
+//! dropped with its chunk, or was never written, for then there is no such chunk either: whoever counts
+//! decides by the sink's account how many may be outside the table; the others are missing.
 
 use tickpanda_sink::row::Table;
 
@@ -40,6 +43,8 @@ pub(crate) enum Verdict {
     OutsideTopic,
     /// Expected; the table no longer has rows of its time.
     OutsideTable,
+    /// Expected, and older than the oldest chunk of the table: dropped, or never written.
+    BeforeChunks,
     /// There; another cluster may have written it.
     Foreign,
     /// There, made by a record behind the snapshot.
@@ -50,8 +55,10 @@ pub(crate) enum Verdict {
 
 /// What is known beside the rows.
 pub(crate) struct Context<'a> {
-    /// For each of `Table::ALL`: rows before this time may have been dropped.
+    /// For each of `Table::ALL`: rows before this time were left out on purpose.
     pub(crate) tables_from: [i64; 3],
+    /// As above: where the oldest chunk begins.
+    pub(crate) chunks_from: [i64; 3],
     /// Whether the database holds rows of other clusters or former topics.
     pub(crate) foreign: bool,
     /// Whether the sink refused a record of this value.
@@ -97,13 +104,15 @@ fn unwritten<'a>(
     refused: impl Fn(&Entry) -> bool,
     context: &Context<'_>,
 ) -> Verdict {
-    let dropped = |entry: &Entry| {
-        entry.side == Side::Expected && entry.time < context.tables_from[table_index(entry.table)]
+    let before = |entry: &Entry, from: &[i64; 3]| {
+        entry.side == Side::Expected && entry.time < from[table_index(entry.table)]
     };
     if must.clone().all(refused) {
         Verdict::Refused
-    } else if must.all(dropped) {
+    } else if must.clone().all(|entry| before(entry, &context.tables_from)) {
         Verdict::OutsideTable
+    } else if must.all(|entry| before(entry, &context.chunks_from)) {
+        Verdict::BeforeChunks
     } else {
         Verdict::Missing
     }
@@ -194,12 +203,13 @@ mod tests {
 
     struct World {
         tables_from: i64,
+        chunks_from: i64,
         foreign: bool,
         refused: Vec<u128>,
     }
 
     fn world() -> World {
-        World { tables_from: i64::MIN, foreign: false, refused: vec![] }
+        World { tables_from: i64::MIN, chunks_from: i64::MIN, foreign: false, refused: vec![] }
     }
 
     impl World {
@@ -207,6 +217,7 @@ mod tests {
             let refused = |_, value| self.refused.contains(&value);
             let context = Context {
                 tables_from: [self.tables_from; 3],
+                chunks_from: [self.chunks_from; 3],
                 foreign: self.foreign,
                 refused: &refused,
             };
@@ -282,6 +293,10 @@ mod tests {
     fn what_the_table_dropped_and_what_others_wrote_is_no_difference() {
         let late = World { tables_from: 101, ..world() };
         assert_eq!(late.judge(&[tick(Side::Expected, 1, 1)]), Verdict::OutsideTable);
+        let chunked = World { chunks_from: 101, ..world() };
+        assert_eq!(chunked.judge(&[tick(Side::Expected, 1, 1)]), Verdict::BeforeChunks);
+        let two = [tick(Side::Expected, 1, 1), tick(Side::Stored, 1, 1)];
+        assert_eq!(chunked.judge(&two), Verdict::Matched);
         let shared = World { foreign: true, ..world() };
         let expected = tick(Side::Expected, 1, 1);
         assert_eq!(shared.judge(&[tick(Side::Stored, 1, 1)]), Verdict::Foreign);

@@ -20,6 +20,8 @@ pub(crate) struct Span {
     pub(crate) records: u64,
     /// Offsets that retention took while it was read.
     pub(crate) taken: i64,
+    /// Offsets that control batches and aborted transactions take.
+    pub(crate) hidden: i64,
     /// Whether anything is gone from its beginning.
     pub(crate) cut: bool,
     /// Receive time of the first record behind what is gone (ms).
@@ -77,6 +79,60 @@ impl Span {
     }
 }
 
+/// Whether partitions may have been added to a topic, so that former records of a key lie elsewhere than
+/// its later ones: where one that has its beginning begins later than others are cut. Without records it
+/// says nothing of when it was made.
+pub(crate) fn may_have_grown(spans: &[Span]) -> bool {
+    let cut = || spans.iter().filter(|span| span.cut);
+    let earliest_cut = cut().filter_map(|span| span.first_at).min().unwrap_or(i64::MAX);
+    let mut whole = spans.iter().filter(|span| !span.cut);
+    cut().next().is_some()
+        && whole.any(|span| span.first_at.is_none_or(|first| first > earliest_cut))
+}
+
+/// From which moment on every partition is whole, as far as is known while they are read one after the
+/// other and retention goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Whole {
+    /// What was received up to then (ms) may be gone; `None` where nothing is.
+    after: Option<i64>,
+    /// Retention has just taken more, and no record behind it was met yet.
+    losing: bool,
+}
+
+impl Whole {
+    /// A partition's beginning is gone; `first` is the time of the first record that is left. Where none
+    /// is, nobody can say what was on it: nothing is whole.
+    pub(crate) fn cut(&mut self, first: Option<i64>) {
+        self.after = self.after.max(Some(first.unwrap_or(i64::MAX)));
+    }
+
+    /// Whether anything is gone anywhere.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.after.is_some() || self.losing
+    }
+
+    /// Retention took records of the partition that is being read.
+    pub(crate) fn lose(&mut self) {
+        self.losing = true;
+    }
+
+    /// Takes the time of a record; whether everything is there that was received since.
+    pub(crate) fn see(&mut self, timestamp_ms: i64) -> bool {
+        if std::mem::take(&mut self.losing) {
+            self.cut(Some(timestamp_ms));
+        }
+        self.after.is_none_or(|cut| timestamp_ms > cut)
+    }
+
+    /// The partition is at its end.
+    pub(crate) fn end(&mut self) {
+        if std::mem::take(&mut self.losing) {
+            self.cut(None);
+        }
+    }
+}
+
 /// The bounds of all partitions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bounds {
@@ -88,12 +144,12 @@ struct TopicBounds {
     partitions: Vec<Bound>,
     /// The greatest of them.
     greatest: Bound,
-    /// Whether every record lay where its key belongs.
+    /// Whether a row's key tells where its record lay.
     by_key: bool,
 }
 
 impl Bounds {
-    /// Adds a topic: its partitions' bounds, and whether every record lay where its key belongs.
+    /// Adds a topic: its partitions' bounds, and whether a row's key tells where its record lay.
     pub(crate) fn add(&mut self, partitions: Vec<Bound>, by_key: bool) {
         let greatest = partitions.iter().copied().max().unwrap_or(Bound::Nothing);
         self.topics.push(TopicBounds { partitions, greatest, by_key });
@@ -153,6 +209,34 @@ mod tests {
         assert_eq!(losing.bound(), Bound::Everything);
         losing.see(70);
         assert_eq!(losing.bound(), Bound::UpTo(micros(70)), "retention went on meanwhile");
+    }
+
+    #[test]
+    fn what_is_whole_moves_with_what_retention_takes_meanwhile() {
+        let mut whole = Whole::default();
+        assert!(whole.see(5) && !whole.is_cut());
+        whole.cut(Some(10));
+        assert!(whole.is_cut() && !whole.see(10) && whole.see(11));
+        whole.lose();
+        assert!(!whole.see(30) && !whole.see(11) && whole.see(31));
+        whole.end();
+        assert!(whole.see(32), "the partition went on behind what was taken");
+        whole.lose();
+        whole.end();
+        assert!(!whole.see(i64::MAX), "nothing was left of it");
+        let mut empty = Whole::default();
+        empty.cut(None);
+        assert!(!empty.see(100));
+    }
+
+    #[test]
+    fn a_partition_that_begins_late_may_be_new() {
+        let grown = |spans: &[Span]| may_have_grown(spans);
+        assert!(!grown(&[span(0, &[5]), span(0, &[9])]), "nothing is gone");
+        assert!(!grown(&[span(7, &[5]), span(7, &[9])]), "both are cut");
+        assert!(!grown(&[span(7, &[5]), span(0, &[4])]), "it was there before");
+        assert!(grown(&[span(7, &[5]), span(0, &[9])]));
+        assert!(grown(&[span(7, &[5]), span(0, &[])]));
     }
 
     #[test]

@@ -4,20 +4,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use tickpanda_kafka::{At, Client, KafkaError, Record, murmur2_partition};
+use tickpanda_kafka::{At, Client, Record, murmur2_partition};
 use tickpanda_transform::{Normalizer, Outcome};
 
 use super::buckets::Buckets;
 use super::entry::{Entry, Hasher, Place, Side};
 use super::expect::{Row, Rows};
 use super::progress::Progress;
-use super::range::{Bounds, Span};
+use super::range::{Bounds, Span, Whole, may_have_grown};
+use super::settle::key;
 use crate::raw_topic::{self, Reader};
 use crate::seqs::{Endings, RunReport, Seqs};
-
-/// For a look at one record.
-const LOOK_BYTES: i32 = 64 << 10;
-const LOOK_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What became of a topic's records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +38,12 @@ pub(crate) struct Topic {
     pub(crate) outcomes: Outcomes,
     /// Records that do not lie where their key belongs.
     pub(crate) misplaced: u64,
+    /// Records that made rows of another key than their own.
+    pub(crate) other_keys: u64,
+    /// Whether offsets may be without a record because the topic is compacted.
+    pub(crate) compacted: bool,
     /// Where each partition was read to, behind the snapshot.
-    tail: Vec<i64>,
+    pub(crate) tail: Vec<i64>,
 }
 
 /// All raw topics.
@@ -50,8 +51,7 @@ pub(crate) struct Raw {
     pub(crate) client: Client,
     pub(crate) topics: Vec<Topic>,
     seqs: Seqs,
-    /// From this time on (ms) every partition is whole; `None` where none was ever cut.
-    whole_after: Option<i64>,
+    whole: Whole,
     normalizer: Normalizer,
     hasher: Hasher,
 }
@@ -60,13 +60,12 @@ impl Raw {
     /// Takes the snapshot: where each partition begins and ends now.
     pub(crate) async fn open(client: Client, names: &[String]) -> Result<Self> {
         let mut topics = Vec::new();
-        let mut whole_after = None;
+        let mut whole = Whole::default();
         for name in names {
             let (starts, ends) = ends(&client, name).await?;
             for (partition, (start, end)) in (0i32..).zip(starts.iter().zip(&ends)) {
                 if *start > 0 {
-                    let first = first_time(&client, name, partition, *start, *end).await?;
-                    whole_after = whole_after.max(Some(first));
+                    whole.cut(first_time(&client, name, partition, *start, *end).await?);
                 }
             }
             let spans = starts.iter().zip(&ends).map(|(start, end)| Span::new(*start, *end));
@@ -74,7 +73,7 @@ impl Raw {
             topics.push(Topic { name: name.clone(), partitions, tail: ends, ..Topic::default() });
         }
         let (normalizer, hasher) = (Normalizer::default(), Hasher::default());
-        Ok(Raw { client, topics, seqs: Seqs::default(), whole_after, normalizer, hasher })
+        Ok(Raw { client, topics, seqs: Seqs::default(), whole, normalizer, hasher })
     }
 
     /// Offsets in the snapshot.
@@ -96,13 +95,18 @@ impl Raw {
                         let span = &mut self.topics[index].partitions[number];
                         span.lose(reader.taken() - taken);
                         taken = reader.taken();
+                        self.whole.lose();
+                        self.seqs.lose();
                     }
                     for record in &records {
                         self.take(record, index, number, buckets)?;
                     }
                     progress.advance(records.len() as u64);
                 }
+                self.whole.end();
+                self.topics[index].partitions[number].hidden = reader.hidden();
             }
+            self.topics[index].look_at_holes(&self.client).await;
         }
         self.seqs.settle();
         Ok(())
@@ -124,8 +128,9 @@ impl Raw {
         {
             topic.misplaced += 1;
         }
+        let whole = self.whole.see(record.timestamp_ms);
         if let Some(seq) = raw_topic::seq(record) {
-            self.seqs.see(seq, self.whole_after.is_none_or(|cut| record.timestamp_ms > cut));
+            self.seqs.see(seq, (place.topic, place.partition), whole);
         }
         let mut push = |entry: Entry| buckets.push(&entry).context(super::TEMPORARY);
         let outcome = self.expect(record, place, Side::Expected, &mut push)?;
@@ -183,8 +188,10 @@ impl Raw {
         each: &mut impl FnMut(Entry) -> Result<()>,
     ) -> Result<Outcome> {
         let hasher = &mut self.hasher;
-        let mut pushed = Ok(());
+        let (mut pushed, mut other_key) = (Ok(()), false);
         let mut rows = Rows(|Row { table, cells, value }: Row<'_>| {
+            let row_key = cells.ok().and_then(|cells| key(table, cells));
+            other_key |= row_key.is_some() && row_key.as_deref() != record.key.as_deref();
             let entry = match cells {
                 Ok(cells) => hasher.entry(table, cells, side, place, value),
                 Err(_) if side == Side::Expected => hasher.unstorable(table, place, value),
@@ -195,12 +202,20 @@ impl Raw {
             }
         });
         let Ok(outcome) = self.normalizer.normalize(&raw_topic::raw(record), &mut rows);
+        if side == Side::Expected {
+            self.topics[usize::from(place.topic)].other_keys += u64::from(other_key);
+        }
         pushed.map(|()| outcome)
     }
 
     /// What the `seq` numbers say of each source run.
     pub(crate) fn runs(&self, endings: &Endings) -> Vec<RunReport> {
-        self.seqs.by_run(self.whole_after.is_some(), endings)
+        self.seqs.by_run(self.whole.is_cut(), endings)
+    }
+
+    /// Records of source runs beyond those that are told apart.
+    pub(crate) fn beyond_runs(&self) -> u64 {
+        self.seqs.beyond()
     }
 
     /// Which rows are too old to be judged by what is left of the topics.
@@ -208,7 +223,8 @@ impl Raw {
         let mut bounds = Bounds::default();
         for topic in &self.topics {
             let partitions = topic.partitions.iter().map(Span::bound).collect();
-            bounds.add(partitions, topic.misplaced == 0);
+            let by_key = topic.misplaced == 0 && topic.other_keys == 0;
+            bounds.add(partitions, by_key && !may_have_grown(&topic.partitions));
         }
         bounds
     }
@@ -224,6 +240,24 @@ impl Raw {
             }
         }
         Ok(None)
+    }
+}
+
+impl Topic {
+    /// Offsets that were there to be read, by the brokers' count.
+    pub(crate) fn offsets(&self) -> i64 {
+        self.partitions.iter().map(|span| span.end - span.first - span.taken).sum()
+    }
+
+    /// Where offsets have no record, looks whether the topic is one of which records are taken out. A
+    /// broker that does not say so does not compact it.
+    async fn look_at_holes(&mut self, client: &Client) {
+        let records = i64::try_from(self.outcomes.records).unwrap_or(i64::MAX);
+        if self.offsets() > records {
+            let settings = client.topic_settings(&self.name).await.unwrap_or_default();
+            let policy = settings.get("cleanup.policy");
+            self.compacted = policy.is_some_and(|policy| policy.contains("compact"));
+        }
     }
 }
 
@@ -243,30 +277,21 @@ async fn ends(client: &Client, topic: &str) -> Result<(Vec<i64>, Vec<i64>)> {
     Ok((starts, ends))
 }
 
-/// When the first record of a partition was received (ms); the end of time where none is left.
+/// When the first record of a partition was received (ms); `None` where none is left.
 async fn first_time(
     client: &Client,
     topic: &str,
     partition: i32,
     start: i64,
     end: i64,
-) -> Result<i64> {
-    let mut offset = start;
-    while offset < end {
-        let read = match client.read(topic, partition, offset, LOOK_BYTES, LOOK_WAIT).await {
-            // Retention goes on, or a large batch: the reader that follows deals with both.
-            Err(KafkaError::OffsetOutOfRange { .. } | KafkaError::BatchTooLarge { .. }) => break,
-            read => read.with_context(|| format!("cannot read {topic}/{partition}"))?,
-        };
-        if let Some(first) = read.records.first() {
-            return Ok(first.timestamp_ms);
+) -> Result<Option<i64>> {
+    let mut reader = Reader::new(client, topic, partition, start, end);
+    while let Some(records) = reader.next().await? {
+        if let Some(first) = records.first() {
+            return Ok(Some(first.timestamp_ms));
         }
-        if read.next_offset <= offset {
-            break;
-        }
-        offset = read.next_offset;
     }
-    Ok(i64::MAX)
+    Ok(None)
 }
 
 fn place(topic: usize, number: usize, offset: i64) -> Result<Place> {

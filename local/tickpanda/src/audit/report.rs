@@ -14,13 +14,14 @@ use super::judge::{Verdict, table_index};
 use super::range::{Bound, Span};
 use super::raw::Topic;
 use super::sums::TopicSum;
+use super::tables::Kept;
 use crate::demo::display::grouped;
 use crate::seqs::RunReport;
 
 /// In place of a time: no row of the partition is judged.
 const NEVER: &str = "never";
 
-/// So many source runs with holes are named.
+/// So many source runs with holes are named in the text.
 const RUNS: usize = 10;
 
 /// One partition of a raw topic, as far as it was read.
@@ -39,13 +40,24 @@ pub(crate) struct PartitionReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct RawReport {
     pub(crate) topic: String,
+    /// What there was to read, by the brokers' count: from the partitions' beginnings to their ends.
+    pub(crate) offsets: i64,
+    /// What was read.
     pub(crate) records: u64,
+    /// Offsets that control batches and aborted transactions take.
+    pub(crate) without_record: i64,
+    /// Offsets that are empty because the topic is compacted.
+    pub(crate) compacted: i64,
+    /// Offsets that nothing explains.
+    pub(crate) unread: i64,
     pub(crate) with_rows: u64,
     pub(crate) bad_rows: u64,
     pub(crate) nothing: u64,
     pub(crate) rejected: u64,
     pub(crate) rejected_by_reason: BTreeMap<&'static str, u64>,
     pub(crate) misplaced: u64,
+    /// Records that made rows of another key than their own.
+    pub(crate) other_keys: u64,
     pub(crate) partitions: Vec<PartitionReport>,
 }
 
@@ -105,7 +117,11 @@ pub(crate) struct SeqReport {
     pub(crate) repeated: u64,
     /// Runs of which nothing can be said, because retention took the topic's beginning.
     pub(crate) not_judged: u64,
-    /// The first runs with lost or repeated numbers.
+    /// Records of further runs: too many to be told apart, and not judged.
+    pub(crate) beyond: u64,
+    /// Whether any run was judged, where there are any.
+    pub(crate) judged: bool,
+    /// The runs with lost or repeated numbers.
     pub(crate) faults: Vec<SeqRun>,
 }
 
@@ -113,6 +129,10 @@ pub(crate) struct SeqReport {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) balanced: bool,
+    /// Whether there was anything to compare: `false` where all raw records are gone.
+    pub(crate) compared: bool,
+    /// Whether anything differs.
+    pub(crate) differs: bool,
     pub(crate) seconds: f64,
     pub(crate) records_per_second: f64,
     pub(crate) raw: Vec<RawReport>,
@@ -146,29 +166,47 @@ impl RawReport {
             },
         };
         let outcomes = &topic.outcomes;
+        let offsets = topic.offsets();
+        let empty = offsets - i64::try_from(outcomes.records).unwrap_or(i64::MAX);
+        let hidden: i64 = topic.partitions.iter().map(|span| span.hidden).sum();
+        let without_record = hidden.min(empty).max(0);
+        let compacted = if topic.compacted { (empty - without_record).max(0) } else { 0 };
         RawReport {
             topic: topic.name.clone(),
+            offsets,
             records: outcomes.records,
+            without_record,
+            compacted,
+            unread: empty - without_record - compacted,
             with_rows: outcomes.rows,
             bad_rows: outcomes.bad_rows,
             nothing: outcomes.nothing,
             rejected: outcomes.rejected.values().sum(),
             rejected_by_reason: outcomes.rejected.clone(),
             misplaced: topic.misplaced,
+            other_keys: topic.other_keys,
             partitions: partitions.map(partition).collect(),
         }
     }
 
     fn holds(&self) -> bool {
-        self.records == self.with_rows + self.nothing + self.rejected
+        self.unread == 0 && self.records == self.with_rows + self.nothing + self.rejected
+    }
+
+    /// Whether there were records, and retention has taken all of them.
+    fn is_gone(&self) -> bool {
+        self.records == 0 && self.partitions.iter().any(|partition| partition.end_offset > 0)
     }
 }
 
 impl TableReport {
-    pub(crate) fn new(table: Table, findings: &Findings, tables_from: [i64; 3]) -> Self {
+    pub(crate) fn new(table: Table, findings: &Findings, kept: Kept) -> Self {
         let of = |verdict| findings.of(table, verdict);
         let different = of(Verdict::Different) + of(Verdict::Older);
-        let from = tables_from[table_index(table)];
+        let mut from = kept.by_rule[table_index(table)];
+        if of(Verdict::OutsideTable) > 0 {
+            from = from.max(kept.by_chunks[table_index(table)]);
+        }
         let expected = of(Verdict::Matched)
             + of(Verdict::Refused)
             + of(Verdict::Missing)
@@ -210,15 +248,17 @@ pub(crate) fn reasons(findings: &Findings) -> Vec<ReasonReport> {
 }
 
 impl SeqReport {
-    pub(crate) fn new(runs: Vec<RunReport>) -> Self {
-        let mut report = SeqReport { runs: runs.len() as u64, ..SeqReport::default() };
+    pub(crate) fn new(runs: Vec<RunReport>, beyond: u64) -> Self {
+        let judged = runs.is_empty() || runs.iter().any(|run| run.judged.is_some());
+        let mut report =
+            SeqReport { runs: runs.len() as u64, beyond, judged, ..SeqReport::default() };
         for run in runs {
             report.numbers += run.seen;
             report.lost = report.lost.saturating_add(run.lost);
             report.unpublished = report.unpublished.saturating_add(run.unpublished);
             report.repeated += run.repeated;
             report.not_judged += u64::from(run.judged.is_none());
-            if !run.holes.is_empty() | (run.repeated > 0) && report.faults.len() < RUNS {
+            if !run.holes.is_empty() || run.repeated > 0 {
                 report.faults.push(SeqRun {
                     run: format!("{:016x}", run.run),
                     seen: run.seen,
@@ -237,13 +277,37 @@ impl SeqReport {
     }
 }
 
+/// What it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Compared, and all agrees.
+    Balanced,
+    /// Something differs.
+    Differs,
+    /// Nothing is left of the raw topics that could be compared.
+    NotCompared,
+}
+
 impl Report {
     /// Decides whether it balances.
     pub(crate) fn judge(&mut self) {
-        self.balanced = self.raw.iter().all(RawReport::holds)
+        let holds = self.raw.iter().all(RawReport::holds)
             && !self.tables.iter().any(TableReport::is_fault)
             && !self.sums.iter().any(TopicSum::is_fault)
             && self.seq.lost == 0;
+        let records: u64 = self.raw.iter().map(|raw| raw.records).sum();
+        self.compared = records > 0 || !self.raw.iter().any(RawReport::is_gone);
+        self.balanced = holds && self.compared;
+        self.differs = !holds;
+    }
+
+    /// What it comes to.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match (self.differs, self.compared) {
+            (true, _) => Outcome::Differs,
+            (false, true) => Outcome::Balanced,
+            (false, false) => Outcome::NotCompared,
+        }
     }
 }
 
@@ -284,7 +348,11 @@ impl fmt::Display for Report {
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         writeln!(f, "{:.1} s, {:.0} raw records/s", self.seconds, self.records_per_second)?;
-        write!(f, "{}", if self.balanced { "balanced" } else { "NOT balanced" })
+        f.write_str(match self.outcome() {
+            Outcome::Balanced => "balanced",
+            Outcome::Differs => "NOT balanced",
+            Outcome::NotCompared => "nothing compared: all raw records are gone",
+        })
     }
 }
 
@@ -292,14 +360,26 @@ fn write_raw(f: &mut fmt::Formatter<'_>, raw: &RawReport) -> fmt::Result {
     let n = grouped;
     writeln!(
         f,
-        "{}: {} raw records = {} with rows + {} nothing + {} rejected   {}",
+        "{}: {} raw records = {} with rows + {} nothing + {} rejected{}   {}",
         raw.topic,
-        n(raw.records),
+        signed(raw.offsets - raw.without_record - raw.compacted),
         n(raw.with_rows),
         n(raw.nothing),
         n(raw.rejected),
+        match raw.unread {
+            0 => String::new(),
+            unread => format!(" + {unread} that the brokers count and did not give"),
+        },
         if raw.holds() { "ok" } else { "DIFFERS" }
     )?;
+    for (count, what) in [
+        (raw.without_record, "offsets more are control batches and aborted transactions"),
+        (raw.compacted, "offsets more are empty: the topic is compacted"),
+    ] {
+        if count > 0 {
+            writeln!(f, "  {} {what}", signed(count))?;
+        }
+    }
     for (reason, count) in &raw.rejected_by_reason {
         writeln!(f, "  {reason:<14} {} rejected", n(*count))?;
     }
@@ -308,6 +388,9 @@ fn write_raw(f: &mut fmt::Formatter<'_>, raw: &RawReport) -> fmt::Result {
     }
     if raw.misplaced > 0 {
         writeln!(f, "  {} records do not lie on the partition of their key", n(raw.misplaced))?;
+    }
+    if raw.other_keys > 0 {
+        writeln!(f, "  {} records have another key than their rows", n(raw.other_keys))?;
     }
     for partition in &raw.partitions {
         let PartitionReport { partition, first_offset, end_offset, records, rows_judged_after } =
@@ -364,22 +447,35 @@ fn write_table(f: &mut fmt::Formatter<'_>, table: &TableReport) -> fmt::Result {
     Ok(())
 }
 
+/// A count that the protocol has signed.
+fn signed(count: i64) -> String {
+    let digits = grouped(count.unsigned_abs());
+    if count < 0 { format!("-{digits}") } else { digits }
+}
+
 fn write_sum(f: &mut fmt::Formatter<'_>, sum: &TopicSum) -> fmt::Result {
     writeln!(
         f,
-        "{}: {} records, of which the sink has dealt with {} = {} rows + {} duplicates + {} refused   {}",
+        "{}: {} records, of which the sink has dealt with {} = {} rows + {} duplicates + {} refused{}{}   {}",
         sum.topic,
         sum.on_topic,
         sum.dealt_with,
         sum.rows,
         sum.duplicates,
         sum.refused,
+        part(sum.never_read, "that retention took before"),
+        part(sum.dropped, "dropped"),
         match sum.not_judged {
-            Some(why) => format!("not judged: {why}"),
+            Some(why) => format!("NOT JUDGED: {why}"),
             None if sum.holds() => "ok".to_owned(),
             None => "DIFFERS".to_owned(),
         }
     )
+}
+
+/// One more part of a sum, where it has one.
+fn part(count: i64, what: &str) -> String {
+    if count == 0 { String::new() } else { format!(" + {count} {what}") }
 }
 
 fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
@@ -390,7 +486,11 @@ fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
         seq.runs,
         grouped(seq.lost),
         grouped(seq.repeated),
-        if seq.lost > 0 { "DIFFERS" } else { "ok" }
+        match (seq.lost, seq.judged) {
+            (1.., _) => "DIFFERS",
+            (0, false) => "NOT JUDGED",
+            (0, true) => "ok",
+        }
     )?;
     if seq.unpublished > 0 {
         writeln!(f, "  {} numbers more that killed sources had drawn", grouped(seq.unpublished))?;
@@ -398,11 +498,18 @@ fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
     if seq.not_judged > 0 {
         writeln!(
             f,
-            "  {} runs not judged: older than what is left of the raw topics",
+            "  {} runs NOT JUDGED: they, or numbers of theirs, may lie in what is gone of the raw topics",
             seq.not_judged
         )?;
     }
-    for run in &seq.faults {
+    if seq.beyond > 0 {
+        writeln!(
+            f,
+            "  {} records of further source runs NOT JUDGED: too many runs",
+            grouped(seq.beyond)
+        )?;
+    }
+    for run in seq.faults.iter().take(RUNS) {
         write!(
             f,
             "  run {}: {} seen, {} lost, {} repeated",
@@ -417,5 +524,76 @@ fn write_seq(f: &mut fmt::Formatter<'_>, seq: &SeqReport) -> fmt::Result {
         }
         writeln!(f)?;
     }
+    if let Some(more @ 1..) = seq.faults.len().checked_sub(RUNS) {
+        writeln!(f, "  and {more} runs more (--json names all)")?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::raw::Outcomes;
+
+    #[test]
+    fn a_record_that_the_brokers_count_and_nobody_read_is_a_difference() {
+        let report = |records, hidden, compacted| {
+            let span = Span { hidden, ..Span::new(5, 15) };
+            let outcomes = Outcomes { records, nothing: records, ..Outcomes::default() };
+            let partitions = vec![span];
+            RawReport::new(&Topic { partitions, outcomes, compacted, ..Topic::default() })
+        };
+        for (records, hidden, compacted, unread) in [
+            (10, 0, false, 0),
+            (9, 0, false, 1),
+            (7, 2, false, 1),
+            (7, 2, true, 0),
+            (7, 3, false, 0),
+            // Markers behind the end are none of its own.
+            (10, 1, false, 0),
+            // More than there are.
+            (11, 0, false, -1),
+            (11, 0, true, -1),
+        ] {
+            let report = report(records, hidden, compacted);
+            assert_eq!((report.offsets, report.unread), (10, unread), "{records} {hidden}");
+            assert_eq!(report.holds(), unread == 0);
+        }
+    }
+
+    #[test]
+    fn the_text_names_ten_runs_and_the_json_all() {
+        let run = |run| RunReport {
+            run,
+            seen: 1,
+            judged: Some(0..=1),
+            lost: 1,
+            unpublished: 0,
+            holes: vec![0..=0],
+            repeated: 0,
+        };
+        struct Text(SeqReport);
+        impl fmt::Display for Text {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_seq(f, &self.0)
+            }
+        }
+        let report = SeqReport::new((0..25).map(run).collect(), 0);
+        assert_eq!((report.faults.len(), report.lost), (25, 25));
+        let text = Text(report).to_string();
+        assert_eq!(text.matches("; missing 0").count(), RUNS, "{text}");
+        assert!(
+            text.contains("25 lost") && text.ends_with("and 15 runs more (--json names all)\n")
+        );
+        let whole = |judged| RunReport { judged, lost: 0, holes: vec![], ..run(7) };
+        for (runs, said) in [
+            (vec![], "ok"),
+            (vec![whole(Some(0..=0))], "ok"),
+            (vec![whole(None), whole(Some(0..=0))], "ok"),
+            (vec![whole(None)], "NOT JUDGED"),
+        ] {
+            let text = Text(SeqReport::new(runs, 0)).to_string();
+            assert!(text.lines().next().unwrap().ends_with(said), "{text}");
+        }
+    }
 }

@@ -13,7 +13,8 @@ use tickpanda_sink::{DatabaseSettings, SinkError};
 ///
 /// Reads every raw record from the beginning, makes of it what the transform makes of it, and looks
 /// whether the sink's tables hold exactly that. It only reads. The exit code is 0 where all agrees, 1
-/// on any difference, 2 for a wrong setting. What runs meanwhile may go on running.
+/// on any difference, 2 for a wrong setting, 3 where brokers or database could not be read to the end
+/// or all raw records are gone. What runs meanwhile may go on running.
 #[derive(Args, Clone)]
 pub struct AuditSettings {
     /// Brokers to start from, `host:port`, separated by commas.
@@ -45,7 +46,8 @@ pub struct AuditSettings {
     database: DatabaseSettings,
 
     /// Compare only rows from this time on, such as 2026-11-01T00:00:00Z: for tables whose old rows were
-    /// deleted by hand. What TimescaleDB's retention or drop_chunks took is known without it.
+    /// deleted by hand, or dropped where the sink's account does not tell (candles, or a topic whose beginning
+    /// is gone). What a retention policy takes is known without it.
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Micros>,
 
@@ -54,7 +56,8 @@ pub struct AuditSettings {
     pub(crate) settle: Duration,
 
     /// A source's state folder, where one is at hand; may be given several times. Its ledger tells frames
-    /// that were lost from numbers that a killed source had drawn and never published.
+    /// that were lost from numbers that a killed source may have drawn and never published, and of a run
+    /// that ended by itself how many frames there must be.
     #[arg(long, value_name = "DIR")]
     pub(crate) source_state: Vec<PathBuf>,
 
@@ -135,8 +138,8 @@ mod tests {
 
     #[test]
     fn brokers_are_checked_and_may_be_listed_with_spaces() {
-        let error = parse(&["--brokers", "nonsense"]).unwrap().check().unwrap_err();
-        assert!(error.exit_code() == 2 && error.to_string().contains("--brokers"), "{error}");
+        let error = parse(&["--brokers", "nonsense"]).err().unwrap();
+        assert!(error.contains("--brokers"), "{error}");
         let (brokers, _) = parse(&["--brokers", "a:1, b:2"]).unwrap().check().unwrap();
         assert_eq!(brokers, ["a:1", "b:2"]);
     }

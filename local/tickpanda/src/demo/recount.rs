@@ -24,7 +24,7 @@ pub(crate) async fn recount(client: &Client, ends: &[(i64, i64)], sums: &mut Sum
         while let Some(records) = reader.next().await? {
             for record in &records {
                 if let Some(seq) = seq(record) {
-                    seqs.see(seq, true);
+                    seqs.see(seq, (0, partition), true);
                 }
                 let Ok(outcome) = normalizer.normalize(&raw(record), &mut counts);
                 match outcome {
