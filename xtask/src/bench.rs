@@ -56,7 +56,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
             }
         }
         What::Sink { mut json, mut args } => {
-            build::programs()?;
+            build::tests()?;
             // Behind a flag that is passed on, this one is too.
             if let Some(at) = args.iter().position(|arg| arg == "--json")
                 && at + 1 < args.len()

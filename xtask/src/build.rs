@@ -31,6 +31,12 @@ pub(crate) fn programs() -> Result<()> {
     ]))
 }
 
+/// Builds the tests, and the programs that they start, with the features that `cargo test` will have:
+/// built by themselves the programs' dependencies would have others, and be compiled twice.
+pub(crate) fn tests() -> Result<()> {
+    run(cargo()?.args(["build", "--release", "--workspace", "--bins", "--tests"]))
+}
+
 /// The path of a program that [`programs`] built.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     Ok(target_directory()?.join("release").join(name))

@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         }
         Task::Test { args } => {
             let (wasm, guests) = (build::wasm()?, build::guests()?);
-            build::programs()?;
+            build::tests()?;
             let status = build::cargo()?
                 .args(["test", "--release", "--workspace", "--no-fail-fast"])
                 .args(args)
