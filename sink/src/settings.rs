@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_to_nothing_is_as_good_as_not_set() {
+        for flag in ["--timescaledb-sslrootcert", "--timescaledb-sslcert", "--timescaledb-sslkey"] {
+            assert!(parse(&[flag, ""]).unwrap().database().is_ok(), "{flag}");
+        }
+    }
+
+    #[test]
     fn brokers_may_be_listed_with_spaces() {
         let settings = parse(&["--brokers", "a:1, b:2"]).unwrap();
         assert_eq!(settings.brokers, ["a:1", "b:2"]);

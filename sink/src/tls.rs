@@ -14,6 +14,7 @@
 //! is `verify-ca` then. It would read a file without a certificate as no root at all, and take a file
 //! that is not there for an outage: both are wrong settings here.
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -78,14 +79,20 @@ pub struct TlsSettings {
     #[arg(long, env = "TIMESCALEDB_SSLMODE", value_name = "MODE")]
     pub timescaledb_sslmode: Option<Mode>,
     /// PEM file with the authority that signed the database's certificate.
-    #[arg(long, env = "TIMESCALEDB_SSLROOTCERT", value_name = "FILE")]
+    #[arg(long, env = "TIMESCALEDB_SSLROOTCERT", value_name = "FILE", value_parser = file())]
     pub timescaledb_sslrootcert: Option<PathBuf>,
     /// PEM file with our own certificate, where the database asks for one.
-    #[arg(long, env = "TIMESCALEDB_SSLCERT", value_name = "FILE")]
+    #[arg(long, env = "TIMESCALEDB_SSLCERT", value_name = "FILE", value_parser = file())]
     pub timescaledb_sslcert: Option<PathBuf>,
     /// PEM file with our own certificate's private key.
-    #[arg(long, env = "TIMESCALEDB_SSLKEY", value_name = "FILE")]
+    #[arg(long, env = "TIMESCALEDB_SSLKEY", value_name = "FILE", value_parser = file())]
     pub timescaledb_sslkey: Option<PathBuf>,
+}
+
+/// A path, of which an empty one is as good as none: clap's own parser refuses that, and then a variable
+/// could not be taken back.
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 impl TlsSettings {

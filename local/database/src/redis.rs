@@ -3,6 +3,7 @@
 //! and ends with the process that started it.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -83,7 +84,7 @@ impl Redis {
     async fn start_on(port: u16, arguments: Vec<String>) -> Result<Self, DatabaseError> {
         let launched = arguments.clone();
         let launched = tokio::task::spawn_blocking(move || launch(port, &launched)).await;
-        let (supervisor, folder) = launched.map_err(|error| DatabaseError::Io {
+        let (supervisor, folder, mut log) = launched.map_err(|error| DatabaseError::Io {
             doing: "prepare Redis".into(),
             source: std::io::Error::other(error),
         })??;
@@ -98,10 +99,9 @@ impl Redis {
                 return Ok(redis);
             }
             if ended.is_some() || Instant::now() > deadline {
-                let log = fs::read_to_string(redis.folder.join("redis.log"));
-                return Err(DatabaseError::RedisNotStarted {
-                    log: last_lines(&log.unwrap_or_default(), 4),
-                });
+                let mut said = String::new();
+                let _ = log.read_to_string(&mut said);
+                return Err(DatabaseError::RedisNotStarted { log: last_lines(&said, 4) });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -130,7 +130,8 @@ async fn answers(port: u16) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
 }
 
-fn launch(port: u16, arguments: &[String]) -> Result<(Child, PathBuf), DatabaseError> {
+/// The supervisor, its folder, and the log, open for reading: the supervisor removes the folder at its end.
+fn launch(port: u16, arguments: &[String]) -> Result<(Child, PathBuf, File), DatabaseError> {
     let program = program()?;
     let temporary = tempfile::Builder::new().prefix("tickpanda-redis-").tempdir();
     let temporary =
@@ -139,6 +140,7 @@ fn launch(port: u16, arguments: &[String]) -> Result<(Child, PathBuf), DatabaseE
     let log = folder.join("redis.log");
     let output = File::create(&log).map_err(DatabaseError::io("make", &log))?;
     let errors = output.try_clone().map_err(DatabaseError::io("open", &log))?;
+    let log = File::open(&log).map_err(DatabaseError::io("open", &log))?;
     let mut command = Command::new("sh");
     command.args(["-c", SUPERVISE, "supervise.sh"]).arg(folder).arg("").arg(program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
@@ -148,7 +150,7 @@ fn launch(port: u16, arguments: &[String]) -> Result<(Child, PathBuf), DatabaseE
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.env_remove("LD_PRELOAD").env_remove("LD_LIBRARY_PATH");
     let child = command.spawn().map_err(DatabaseError::io("run sh for", folder))?;
-    Ok((child, temporary.keep())) // the supervisor removes it
+    Ok((child, temporary.keep(), log)) // the supervisor removes it
 }
 
 /// Debian's program from the cache, fetched if need be, or else one on PATH.
