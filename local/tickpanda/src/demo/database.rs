@@ -9,8 +9,22 @@ use tickpanda_database::{Database, Server, ServerConfig, Source};
 use tickpanda_model::topic;
 
 /// The tables and views of our migrations. Anything else in the database is somebody else's.
-const OURS: [&str; 6] =
-    ["ticks", "ohlcv", "dead_letters", "gaps", "sink_offsets", "_sqlx_migrations"];
+const OURS: [&str; 14] = [
+    "ticks",
+    "ohlcv",
+    "dead_letters",
+    "gaps",
+    "sink_offsets",
+    "_sqlx_migrations",
+    "newest_ticks",
+    "newest_ticks_state",
+    "latest_ticks",
+    "candles_1m",
+    "candles_5m",
+    "candles_15m",
+    "candles_1h",
+    "candles_1d",
+];
 
 /// Rows per table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
