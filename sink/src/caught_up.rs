@@ -68,15 +68,14 @@ impl Goal {
     fn left(&mut self, written: &BTreeMap<Place, i64>) -> (u64, u64) {
         let (mut all, mut left) = (0, 0);
         for (place, (first, end)) in &self.ranges {
-            if self.emptied.contains(place) {
-                if written.get(place).is_some_and(|next| next > end) {
-                    (all, left) =
-                        (all + (end - first).unsigned_abs(), left + (end - first).unsigned_abs());
-                    continue;
+            let next = match written.get(place) {
+                Some(next) if next > end && self.emptied.contains(place) => first,
+                Some(next) => {
+                    self.emptied.remove(place);
+                    next.clamp(first, end)
                 }
-                self.emptied.remove(place);
-            }
-            let next = written.get(place).copied().unwrap_or(*first).clamp(*first, *end);
+                None => first,
+            };
             all += (end - first).unsigned_abs();
             left += (end - next).unsigned_abs();
         }

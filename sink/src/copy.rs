@@ -13,7 +13,6 @@ use crate::ticks::TickRow;
 #[derive(Debug)]
 pub(crate) struct CopyData {
     bytes: Vec<u8>,
-    pub(crate) rows: usize,
     /// Which of the records are the newest of their pairs.
     newest: Vec<usize>,
 }
@@ -34,7 +33,7 @@ impl CopyData {
             newest.see(index, &row);
         }
         bytes.extend_from_slice(&(-1i16).to_be_bytes());
-        Some(CopyData { bytes, rows: records.len(), newest: newest.indices() })
+        Some(CopyData { bytes, newest: newest.indices() })
     }
 
     /// The newest ticks among the records that it was made from, as [`crate::newest::of`] gives them.
@@ -83,12 +82,12 @@ impl CopyPolicy {
         CopyPolicy { min_rows, pause: 0, last_pause: 0 }
     }
 
-    /// Whether the next batch may be tried, if it is large enough.
-    pub(crate) fn copies(&self) -> bool {
-        self.pause <= 1 // the one that is being written now may be the last of the pause
+    /// From how many rows on the batch after the one that is being written may be tried, if at all.
+    pub(crate) fn next_from(&self) -> Option<usize> {
+        (self.pause <= 1).then_some(self.min_rows) // that one may be the last of the pause
     }
 
-    /// Decides for a batch of so many rows.
+    /// Decides for a batch of so many rows. To be asked for every batch: it is what ends a pause.
     pub(crate) fn try_copy(&mut self, rows: usize) -> bool {
         if rows < self.min_rows {
             return false;

@@ -1,4 +1,4 @@
-//! One partition to read, by rskafka, and by `tickpanda-kafka` where rskafka refuses a batch.
+//! One partition to read: by rskafka, and by `tickpanda-kafka` where rskafka refuses a batch.
 //!
 //! ```text
 //!  broker ── rskafka ──────────────┬─▶ Fetched ─▶ pump
@@ -32,7 +32,6 @@ const MAX_WAIT_MS: i32 = 500;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes asked for where a batch is larger than what is asked for otherwise.
 const LARGEST: i32 = 128 << 20;
-
 /// Offsets that are given up at once, of a batch that does not unpack.
 const MAX_LOST: i64 = 1000;
 
@@ -143,9 +142,9 @@ impl KafkaLog {
     async fn read(&mut self, from: i64) -> Result<Fetched, FetchError> {
         let read =
             async |bytes| self.kafka.read(&self.topic, self.partition, from, bytes, MAX_WAIT).await;
-        let mut found = read(self.max_bytes).await;
+        let (mut bytes, mut found) = (self.max_bytes, read(self.max_bytes).await);
         if let Err(KafkaError::BatchTooLarge { .. }) = found {
-            found = read(LARGEST).await;
+            (bytes, found) = (LARGEST, read(LARGEST).await);
         }
         match found {
             Ok(read) => Ok(Fetched {
@@ -155,16 +154,23 @@ impl KafkaLog {
                 high_watermark: read.high_watermark,
             }),
             Err(KafkaError::OffsetOutOfRange { .. }) => Err(FetchError::OutOfRange),
-            Err(error @ KafkaError::Corrupt { .. }) => self.salvage(from, &error).await,
+            Err(error @ KafkaError::Corrupt { .. }) => self.salvage(from, bytes, &error).await,
+            Err(error @ KafkaError::BatchTooLarge { .. }) => {
+                Ok(self.step_past(from, from + 1, &error.to_string()))
+            }
             Err(error) => Err(FetchError::Away(error.to_string())),
         }
     }
 
     /// What can be had of a batch that does not decode as a whole: its good records, and the bytes of the
     /// others.
-    async fn salvage(&self, from: i64, corrupt: &KafkaError) -> Result<Fetched, FetchError> {
-        let batches =
-            self.kafka.read_batches(&self.topic, self.partition, from, self.max_bytes, MAX_WAIT);
+    async fn salvage(
+        &self,
+        from: i64,
+        bytes: i32,
+        corrupt: &KafkaError,
+    ) -> Result<Fetched, FetchError> {
+        let batches = self.kafka.read_batches(&self.topic, self.partition, from, bytes, MAX_WAIT);
         let batch = match batches.await {
             Ok(read) => read.batches.into_iter().next(),
             Err(KafkaError::Corrupt { .. }) => None,
@@ -179,8 +185,8 @@ impl KafkaLog {
             let end = next_offset.min(from + MAX_LOST);
             return Ok(self.step_past(from, end, &corrupt.to_string()));
         };
-        let mut fetched =
-            Fetched { next_offset, high_watermark: self.high_watermark, ..Fetched::default() };
+        let high_watermark = self.high_watermark.max(next_offset);
+        let mut fetched = Fetched { next_offset, high_watermark, ..Fetched::default() };
         for salvaged in salvaged {
             match salvaged {
                 Salvaged::Record(record) if record.offset >= from => {

@@ -7,7 +7,7 @@
 //!
 //! So batches adapt by themselves: while a write takes long, records gather at the broker and the
 //! next fetch brings many; when nothing is behind, each record is written as it comes. At most two
-//! batches are held.
+//! batches are held, each as it was read and, where that may be, as COPY sends it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::copy::CopyData;
-use crate::decode::Feed;
 use crate::error::SinkError;
 use crate::fetch::{FetchError, Fetched, Log};
 use crate::micros::Micros;
@@ -37,7 +36,6 @@ const AGAIN: u32 = 6;
 pub(crate) struct Pump<L> {
     log: L,
     writer: Writer,
-    feed: Feed,
     /// The timestamp of the last record that is written, where it is known.
     last_time: Option<Micros>,
     broker: Arc<Outage>,
@@ -82,12 +80,9 @@ impl<L: Log> Pump<L> {
         stats: Arc<Stats>,
         stop: CancellationToken,
     ) -> Self {
-        let feed = writer.feed();
-        Pump { log, writer, feed, last_time: None, broker, stats, stop }
+        Pump { log, writer, last_time: None, broker, stats, stop }
     }
-}
 
-impl<L: Log> Pump<L> {
     /// Runs until `stop`, or until an error that waiting does not mend. A write that was begun is
     /// finished; what was fetched and not written is fetched again by the next run.
     pub(crate) async fn run(mut self) -> Result<(), SinkError> {
@@ -111,7 +106,7 @@ impl<L: Log> Pump<L> {
         let mut pending: Option<Pending> = None;
         loop {
             let from = pending.as_ref().map_or(position, |batch| batch.fetched.next_offset);
-            let (feed, copies) = (self.feed, self.writer.copies());
+            let copies_from = self.writer.copies_from();
             let write = async {
                 match &pending {
                     Some(Pending { fetched, copy }) => {
@@ -124,7 +119,7 @@ impl<L: Log> Pump<L> {
                 let next = stop.run_until_cancelled(next(&mut self.log, &self.broker, from));
                 Ok(match next.await {
                     Some(Next::Batch(fetched)) => {
-                        let copy = copies.then(|| Writer::prepare(feed, &fetched)).flatten();
+                        let copy = Writer::prepare(copies_from, &fetched);
                         Some(Fetch::Batch(Pending { fetched, copy }))
                     }
                     Some(Next::Outside(range)) => Some(Fetch::Outside(range)),

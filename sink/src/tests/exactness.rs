@@ -22,6 +22,28 @@ async fn duplicates_inside_and_between_batches_are_counted_and_not_written() {
 }
 
 #[tokio::test]
+async fn after_a_run_of_duplicates_copy_is_taken_up_again() {
+    let bench = bench().await;
+    let mut writer = bench.writer(Feed::Ticks);
+    writer.open(0).await.unwrap();
+    let mut offset = 0;
+    let mut write = async |duplicate: bool| {
+        let (from, to) = (offset, offset + 300);
+        offset = to;
+        let events = (from..to).map(|n| tick(n, if duplicate && n == from + 1 { from } else { n }));
+        writer.put(from, &batch(events.collect())).await.unwrap();
+        writer.copies_from().is_some()
+    };
+    let replayed = [write(true).await, write(true).await, write(true).await, write(true).await];
+    assert!(replayed.contains(&false), "a pause that is not worth preparing for: {replayed:?}");
+    let mut again = false;
+    for _ in 0..8 {
+        again = write(false).await;
+    }
+    assert!(again, "the pause has ended, though nothing was prepared in it");
+}
+
+#[tokio::test]
 async fn copy_and_insert_write_the_same_row() {
     let bench = bench().await;
     let mut writer = bench.writer(Feed::Ticks);

@@ -69,7 +69,7 @@ impl Writer {
         expected: i64,
         batch: &Fetched,
     ) -> Result<Outcome, crate::SinkError> {
-        let copy = Writer::prepare(self.feed(), batch);
+        let copy = Writer::prepare(self.copies_from(), batch);
         self.write(expected, batch, copy.as_ref()).await
     }
 }
