@@ -18,7 +18,7 @@ use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
 use serde_json::Value;
 use sqlx::PgPool;
-use tickpanda_broker::{Broker, BrokerConfig, StartFrom, TransformSpec, TransformTiming};
+use tickpanda_broker::{Broker, BrokerConfig, StartFrom, TransformTiming};
 use tickpanda_database::testing::TestDatabase;
 use tickpanda_kafka::murmur2_partition;
 use tickpanda_model::topic;
@@ -113,14 +113,6 @@ impl Pipeline {
             broker.create_topic(output, PARTITIONS, &[]).expect("an output topic");
         }
         broker.create_topic(topic::GAPS, 1, &[]).expect("the topic of gaps");
-        let spec = TransformSpec {
-            name: "tickpanda-transform".to_owned(),
-            wasm: wasm::transform().to_vec(),
-            input_topic: topic::RAW.to_owned(),
-            output_topics: topic::OUTPUTS.map(String::from).to_vec(),
-            env: vec![],
-            start,
-        };
         // The default waits for minutes between two attempts.
         let backoff = BackoffConfig {
             init_backoff: Duration::from_millis(50),
@@ -137,7 +129,7 @@ impl Pipeline {
             raw.push(partition.expect("a partition"));
         }
         produce(&raw, before).await;
-        broker.deploy(spec).await.expect("the transform");
+        broker.deploy(wasm::spec(start)).await.expect("the transform");
         let pool = PgPool::connect(&database.url).await.expect("the database");
         tickpanda_sink::migrate(&pool).await.expect("the tables");
         let url = database.url.clone();

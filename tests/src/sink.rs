@@ -13,7 +13,7 @@ use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandl
 use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
 use sqlx::PgPool;
-use tickpanda_broker::{Broker, BrokerConfig, StartFrom, TransformSpec};
+use tickpanda_broker::{Broker, BrokerConfig, StartFrom};
 use tickpanda_kafka::murmur2_partition;
 use tickpanda_model::topic;
 
@@ -32,14 +32,7 @@ pub async fn broker(folder: &Path, listen: Option<std::net::SocketAddr>) -> Brok
         broker.create_topic(name, PARTITIONS, &[]).expect("a topic");
     }
     broker.create_topic(topic::GAPS, 1, &[]).expect("a topic");
-    let spec = TransformSpec {
-        name: "tickpanda-transform".to_owned(),
-        wasm: std::fs::read(wasm::path()).expect("the built transform"),
-        input_topic: topic::RAW.to_owned(),
-        output_topics: topic::OUTPUTS.map(String::from).to_vec(),
-        env: vec![],
-        start: StartFrom::Earliest,
-    };
+    let spec = wasm::spec(StartFrom::Earliest);
     broker.deploy(spec).await.expect("the transform is deployed");
     broker
 }
@@ -78,6 +71,15 @@ impl Sink {
     pub fn lines_with(&self, part: &str) -> usize {
         let log = self.log.lock().expect("a list of lines");
         log.iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// Waits until it has said this.
+    pub async fn says(&self, part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.lines_with(part) == 0 {
+            assert!(Instant::now() < deadline, "the sink does not say `{part}`");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// `kill -9`.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use tickpanda_broker::{StartFrom, TransformSpec};
+use tickpanda_model::topic;
+
 /// Names a module that is built already; `cargo xtask test` sets it.
 pub const VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
 
@@ -38,6 +41,22 @@ pub fn path() -> &'static Path {
         Some(path) => path.into(),
         None => build("transform").join("tickpanda-transform.wasm"),
     })
+}
+
+/// The transform between the topics of [`tickpanda_model::topic`], to be deployed.
+///
+/// # Panics
+///
+/// As [`transform`].
+pub fn spec(start: StartFrom) -> TransformSpec {
+    TransformSpec {
+        name: "tickpanda-transform".to_owned(),
+        wasm: transform().to_vec(),
+        input_topic: topic::RAW.to_owned(),
+        output_topics: topic::OUTPUTS.map(String::from).to_vec(),
+        env: vec![],
+        start,
+    }
 }
 
 /// The bytes of a guest: a binary of the crate in `tests/guests`, built by the same command.

@@ -89,11 +89,7 @@ async fn until_caught_up_writes_what_is_there_and_ends() {
     bench.broker.shutdown().await.unwrap();
     let work = bench.folder.path();
     let sink = Sink::start(work, &bench.brokers, &bench.test.url, &["--until-caught-up"]);
-    let deadline = Instant::now() + PATIENCE;
-    while sink.lines_with("does not serve") == 0 {
-        assert!(Instant::now() < deadline, "it says that the broker is away");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    sink.says("does not serve").await;
     assert_eq!(sink.stop().0.code(), Some(1));
 }
 
@@ -138,11 +134,7 @@ async fn a_broker_that_was_away_is_caught_up_within_five_seconds_of_its_return()
     let address = bench.broker.addr();
     bench.broker.shutdown().await.unwrap();
     // So long that the sink leaves its partitions to others.
-    let deadline = Instant::now() + PATIENCE;
-    while sink.lines_with("leaving 13 partitions") == 0 {
-        assert!(Instant::now() < deadline, "it gives up its claims");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    sink.says("leaving 13 partitions").await;
     bench.broker = broker(bench.folder.path(), Some(address)).await;
     let back = Instant::now();
     bench.publisher = Publisher::new(&bench.brokers, 20_000, 2).await;
@@ -168,11 +160,7 @@ async fn a_full_disk_of_the_database_is_waited_out() {
         sqlx::query(sql).execute(&bench.pool).await.unwrap();
     }
     bench.publish(3000).await;
-    let deadline = Instant::now() + PATIENCE;
-    while sink.lines_with("No space left on device") == 0 {
-        assert!(Instant::now() < deadline, "it says what is wrong");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    sink.says("No space left on device").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(number(&bench.pool, TICKS).await, Some(1000));
     assert_eq!(sink.lines_with("does not serve"), 1, "one line, though all else is served");

@@ -12,7 +12,7 @@ use rskafka::client::ClientBuilder;
 use rskafka::client::partition::UnknownTopicHandling;
 use rskafka::record::Record;
 use serde_json::Value;
-use tickpanda_broker::{Broker, BrokerConfig, StartFrom, TransformSpec};
+use tickpanda_broker::{Broker, BrokerConfig, StartFrom};
 use tickpanda_exchange::{Exchange, ExchangeConfig, Feed, Pair, Rate, make_trades, scan_replay};
 use tickpanda_kafka::murmur2_partition;
 use tickpanda_model::header::Seq;
@@ -258,15 +258,7 @@ async fn a_frame_larger_than_a_record_may_be_is_a_too_large_dead_letter_and_neve
     for output in topic::OUTPUTS {
         broker.create_topic(output, PARTITIONS, &[("max.message.bytes", "16777216")]).unwrap();
     }
-    let spec = TransformSpec {
-        name: "tickpanda-transform".to_owned(),
-        wasm: wasm::transform().to_vec(),
-        input_topic: topic::RAW.to_owned(),
-        output_topics: topic::OUTPUTS.map(String::from).to_vec(),
-        env: vec![],
-        start: StartFrom::Earliest,
-    };
-    broker.deploy(spec).await.unwrap();
+    broker.deploy(wasm::spec(StartFrom::Earliest)).await.unwrap();
     let frame = |id: &str| {
         format!(
             r#"{{"TYPE":"0","M":"M","FSYM":"F","TSYM":"T","F":"1","ID":"{id}","TS":1618335982,"Q":1,"P":2}}"#

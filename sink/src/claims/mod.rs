@@ -129,12 +129,8 @@ impl Claims {
 impl Session {
     async fn open(options: &PgConnectOptions) -> sqlx::Result<Self> {
         let mut conn = PgConnection::connect_with(options).await?;
-        // Not before PostgreSQL 14: there a hung sink keeps its claims until its connection breaks.
         let silence = format!("SET idle_session_timeout = '{} ms'", SILENCE.as_millis());
-        match sqlx::raw_sql(sqlx::AssertSqlSafe(silence)).execute(&mut conn).await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42704") => {}
-            set => _ = set?,
-        }
+        sqlx::raw_sql(sqlx::AssertSqlSafe(silence)).execute(&mut conn).await?;
         let row = sqlx::query("SELECT pg_backend_pid(), current_schema()::text");
         let row = row.fetch_one(&mut conn).await?;
         let schema: Option<String> = row.try_get(1)?;

@@ -17,12 +17,15 @@
 //! | [`settings`] | the options |
 //! | `raw`, `expect` | the raw topics; what `normalize` makes of a record, as rows |
 //! | `tables`, `copy` | the tables as a stream; its format |
+//! | `snapshot` | all of them in one transaction |
+//! | `outputs` | the output topics, and what the sink has dealt with of them |
 //! | `entry`, `buckets` | a row in 80 bytes; many of them on disk, by key |
 //! | `range` | what the raw topics still hold |
 //! | `judge` | the rules: what the two sides of a key say of each other |
 //! | `compare`, `settle` | verdicts counted; what may pass looked at again |
 //! | `explain` | a difference for people |
-//! | `sums`, `report` | the sink's account; the result as text and as JSON |
+//! | `sums` | the sink's account |
+//! | `report`, `text` | the result in numbers, and for people |
 //! | `progress` | how far it is |
 //!
 //! Rows take disk and no memory: a file of entries is compared at a time. What does take memory has a
@@ -37,14 +40,17 @@ mod entry;
 mod expect;
 mod explain;
 mod judge;
+mod outputs;
 mod progress;
 mod range;
 mod raw;
 mod report;
 pub mod settings;
 mod settle;
+mod snapshot;
 mod sums;
 mod tables;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,22 +58,22 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use sqlx::postgres::PgConnectOptions;
-use tickpanda_kafka::{At, Client, ClientConfig, KafkaError};
-use tickpanda_sink::cluster_key;
+use tickpanda_kafka::{Client, ClientConfig, KafkaError};
 use tickpanda_sink::row::{Micros, Table};
 
 use buckets::Buckets;
 use compare::Findings;
-use entry::{Hasher, NO_TIME};
+use entry::NO_TIME;
 use judge::{Context, Verdict, table_index};
+use outputs::Outputs;
 use progress::Progress;
-use range::Bounds;
 use raw::Raw;
 use report::{Outcome, RawReport, Report, SeqReport, TableReport};
 use settings::AuditSettings;
 use settle::Settling;
+use snapshot::Snapshot;
 use sums::{Spoils, TopicSum};
-use tables::{Kept, Refusals, SinkOffset, Tables};
+use tables::{Kept, Tables};
 
 use crate::seqs::Endings;
 
@@ -285,122 +291,4 @@ fn temporary(wanted: Option<&Path>) -> Result<tempfile::TempDir> {
         None => builder.tempdir(),
     }
     .context(TEMPORARY)
-}
-
-/// What one transaction saw of the database, its rows in the buckets.
-struct Snapshot {
-    refusals: Refusals,
-    offsets: Vec<SinkOffset>,
-    kept: Kept,
-    /// Rows of each of `Table::ALL`.
-    rows: [i64; 3],
-}
-
-impl Snapshot {
-    async fn read(
-        tables: &Tables,
-        outputs: &[String; 3],
-        bounds: &Bounds,
-        buckets: &mut Buckets,
-    ) -> Result<Self> {
-        let progress = Progress::new("reading the tables", tables.about().await);
-        let mut transaction = tables.snapshot().await?;
-        let conn = &mut *transaction;
-        let offsets = tables.offsets(conn, outputs).await?;
-        let kept = tables.kept(conn).await?;
-        let mut rows = [0; 3];
-        let mut hasher = Hasher::default();
-        for table in Table::ALL {
-            let count = &mut rows[table_index(table)];
-            let each = |cells: &[tickpanda_sink::row::Cell<'_>]| {
-                *count += 1;
-                progress.advance(1);
-                let entry = settle::stored(&mut hasher, table, cells, bounds);
-                buckets.push(&entry).context(TEMPORARY)
-            };
-            tables.stream(conn, table, each).await?;
-        }
-        let refusals = tables.refusals(conn, outputs).await?;
-        transaction.rollback().await.context("cannot end reading the database")?;
-        Ok(Snapshot { refusals, offsets, kept, rows })
-    }
-}
-
-/// The output topics of the cluster that is audited.
-struct Outputs(Vec<OutputTopic>);
-
-struct OutputTopic {
-    table: Table,
-    name: String,
-    /// The name under which the sink keeps its offsets; `None` where the topic does not exist.
-    cluster: Option<String>,
-    /// Where its partitions begin, and where they end.
-    starts: Vec<(i32, i64)>,
-    ends: Vec<(i32, i64)>,
-}
-
-impl Outputs {
-    async fn of(client: &Client, names: &[String; 3]) -> Result<Self> {
-        let id = client.cluster().await?.id;
-        let mut topics = Vec::new();
-        for (table, name) in Table::ALL.into_iter().zip(names) {
-            let found = client.topic(name).await?;
-            let cluster = found.as_ref().map(|topic| cluster_key(id.as_deref(), topic.id));
-            let (starts, ends) = match found {
-                Some(_) => {
-                    let starts = client.offsets(name, At::Earliest).await?;
-                    (starts, client.offsets(name, At::Latest).await?)
-                }
-                None => Default::default(),
-            };
-            topics.push(OutputTopic { table, name: name.clone(), cluster, starts, ends });
-        }
-        Ok(Outputs(topics))
-    }
-
-    /// Which others wrote into the tables, by the sink's account.
-    fn foreign(&self, offsets: &[SinkOffset]) -> Vec<String> {
-        let others = offsets.iter().filter(|row| row.next_offset > 0).filter(|row| {
-            let own = self.0.iter().find(|topic| topic.name == row.topic);
-            own.is_none_or(|own| own.cluster.as_ref() != Some(&row.cluster))
-        });
-        let mut others: Vec<_> =
-            others.map(|row| format!("{} of cluster {}", row.topic, row.cluster)).collect();
-        others.dedup();
-        others
-    }
-
-    /// The sums of ticks and dead letters. A candle's row stands for all of its revisions, which no
-    /// table counts. They are not judged yet.
-    fn sums(&self, offsets: &[SinkOffset], rows: [i64; 3]) -> Vec<(Table, TopicSum)> {
-        let topics = self.0.iter().filter(|topic| topic.table != Table::Candles);
-        let sum = |topic: &OutputTopic| {
-            let own = || {
-                offsets.iter().filter(|row| {
-                    row.topic == topic.name && topic.cluster.as_ref() == Some(&row.cluster)
-                })
-            };
-            // Of what is gone, what the sink has not met yet is no part of the sum.
-            let gone = |row: &SinkOffset| {
-                let start = topic.starts.iter().find(|(partition, _)| *partition == row.partition);
-                let start = start.map_or(0, |(_, start)| *start).min(row.next_offset);
-                (start - row.never_read).max(0)
-            };
-            let sum = TopicSum {
-                topic: topic.name.clone(),
-                table: topic.table.name(),
-                on_topic: topic.ends.iter().map(|(_, end)| end).sum(),
-                dealt_with: own().map(|row| row.next_offset).sum(),
-                never_read: own().map(|row| row.never_read).sum(),
-                rows: rows[table_index(topic.table)],
-                duplicates: own().map(|row| row.duplicates).sum(),
-                refused: own().map(|row| row.refused).sum(),
-                dropped: 0,
-                gone_from_topic: own().map(gone).sum(),
-                not_judged: None,
-            };
-            (topic.table, sum)
-        };
-        topics.map(sum).collect()
-    }
 }
