@@ -34,7 +34,8 @@ async function migrate(db, names) {
     // As the sink does: each in one transaction.
     await db.transaction((tx) => tx.exec(readFileSync(join(folder, name), 'utf8')))
   }
-  await db.exec("SET application_name = 'tickpanda-sink'; SET timezone = 'UTC'")
+  // By this name the triggers know the sink's sessions.
+  await db.exec("SET application_name = 'tickpanda-sink writer'; SET timezone = 'UTC'")
 }
 
 async function one(db, sql) {
