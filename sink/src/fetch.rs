@@ -23,6 +23,7 @@ use tickpanda_kafka::{KafkaError, Salvaged, murmur2_partition};
 use tickpanda_model::gap::GapEvent;
 
 use crate::micros::now_millis;
+use crate::offsets::cluster_key;
 use crate::record::Record;
 
 /// How long a fetch waits for the first new record. A new record ends it at once.
@@ -94,6 +95,9 @@ pub(crate) trait Log: Send {
     fn fetch(&mut self, from: i64) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
     /// First offset that is there, and one past the last.
     fn range(&mut self) -> impl Future<Output = Result<Range<i64>, FetchError>> + Send;
+    /// Whose partition it is now, as [`cluster_key`] tells: behind the same address there may be
+    /// another cluster, or the topic may have been made anew. `None` while there is no such topic.
+    fn cluster(&mut self) -> impl Future<Output = Result<Option<String>, FetchError>> + Send;
     /// Tells everybody of a hole in it, on `gap-events`.
     fn announce(&mut self, hole: &GapEvent) -> impl Future<Output = Result<(), FetchError>> + Send;
 }
@@ -284,6 +288,13 @@ impl Log for KafkaLog {
             self.reader = None;
         }
         ends
+    }
+
+    async fn cluster(&mut self) -> Result<Option<String>, FetchError> {
+        let away = |error: KafkaError| FetchError::Away(error.to_string());
+        let id = self.kafka.cluster().await.map_err(away)?.id;
+        let found = self.kafka.topic(&self.topic).await.map_err(away)?;
+        Ok(found.map(|topic| cluster_key(id.as_deref(), topic.id)))
     }
 
     async fn announce(&mut self, hole: &GapEvent) -> Result<(), FetchError> {

@@ -83,13 +83,22 @@ impl<L: Log> Pump<L> {
         Pump { log, writer, last_time: None, broker, stats, stop }
     }
 
-    /// Runs until `stop`, or until an error that waiting does not mend. A write that was begun is
-    /// finished; what was fetched and not written is fetched again by the next run.
+    /// Runs until `stop`, until an error that waiting does not mend, or until its partition is another
+    /// cluster's or topic's than it was. A write that was begun is finished; what was fetched and not
+    /// written is fetched again by the next run.
     pub(crate) async fn run(mut self) -> Result<(), SinkError> {
-        while !self.stop.is_cancelled() {
+        let stop = self.stop.clone();
+        while stop.run_until_cancelled(self.is_the_same()).await == Some(true) {
             self.run_once().await?;
         }
         Ok(())
+    }
+
+    /// Whether the broker's partition is still the one that this pump was started for, as far as ids
+    /// tell. Asked after each outage: behind the same address there may be another cluster by then.
+    async fn is_the_same(&mut self) -> bool {
+        let cluster = answered(&mut self.log, &self.broker, async |log| log.cluster().await).await;
+        cluster.is_some_and(|cluster| cluster == self.writer.place().cluster)
     }
 
     /// Runs until `stop`, or until what is known of the topic and the table may be no longer true: another
@@ -328,14 +337,23 @@ async fn next(log: &mut impl Log, broker: &Outage, from: i64) -> Next {
     }
 }
 
-/// Where the partition begins and ends, waiting as [`next`] does.
+/// Where the partition begins and ends.
 async fn range(log: &mut impl Log, broker: &Outage) -> Range<i64> {
+    answered(log, broker, async |log| log.range().await).await
+}
+
+/// The broker's answer, waiting as [`next`] does.
+async fn answered<L: Log, T>(
+    log: &mut L,
+    broker: &Outage,
+    ask: impl AsyncFn(&mut L) -> Result<T, FetchError>,
+) -> T {
     let mut attempt = 0;
     loop {
-        match log.range().await {
-            Ok(range) => {
+        match ask(log).await {
+            Ok(answer) => {
                 broker.served();
-                return range;
+                return answer;
             }
             Err(error) => broker.failed(&error),
         }

@@ -39,6 +39,7 @@ pub mod counters;
 pub mod error;
 pub mod history;
 pub mod ledger;
+pub mod machine;
 pub mod outbox;
 pub mod pages;
 pub mod publish;
@@ -46,6 +47,7 @@ pub mod rest;
 pub mod run;
 pub mod session;
 pub mod settings;
+pub mod store;
 pub mod stream;
 #[cfg(test)]
 mod testing;

@@ -22,6 +22,8 @@ struct Memory {
     holes: Vec<GapEvent>,
     /// From this offset on the broker does not answer.
     away_from: Option<i64>,
+    /// Another cluster answers at the same address.
+    other: bool,
 }
 
 impl Memory {
@@ -60,6 +62,10 @@ impl Log for MemoryLog {
     async fn range(&mut self) -> Result<Range<i64>, FetchError> {
         let memory = self.0.lock().unwrap();
         Ok(memory.start..memory.end())
+    }
+
+    async fn cluster(&mut self) -> Result<Option<String>, FetchError> {
+        Ok(Some(if self.0.lock().unwrap().other { "d" } else { "c" }.to_owned()))
     }
 
     async fn announce(&mut self, hole: &GapEvent) -> Result<(), FetchError> {
@@ -219,4 +225,22 @@ async fn two_pumps_of_one_partition_share_the_work_and_double_nothing() {
     tokio::join!(pump(&bench, &memory, 3000), pump(&bench, &memory, 3000));
     assert_eq!(bench.offset().await, (3000, 0, 0));
     assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 3000);
+}
+
+#[tokio::test]
+async fn a_pump_ends_at_once_where_its_partition_is_another_clusters() {
+    let bench = bench().await;
+    let records = (0..10).map(|n| tick(n, n)).collect();
+    let memory = Memory { records, other: true, ..Memory::default() };
+    let pump = Pump::new(
+        MemoryLog(Arc::new(Mutex::new(memory))),
+        bench.writer(Feed::Ticks),
+        Arc::new(Outage::new("the broker".to_owned())),
+        Arc::new(Stats::default()),
+        CancellationToken::new(),
+    );
+    let ended = tokio::time::timeout(Duration::from_secs(30), pump.run()).await;
+    ended.expect("it ends").unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM ticks").await, 0);
+    assert_eq!(bench.count("SELECT count(*) FROM sink_offsets").await, 0);
 }
