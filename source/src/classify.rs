@@ -21,7 +21,18 @@ pub enum Class {
     /// Between the vendor and the source: handled, not published.
     Control(Control),
     /// Everything else, known or not: published as received.
-    Data,
+    Data(Data),
+}
+
+/// What a data frame says of itself, beside its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Data {
+    /// TYPE, where it is a number below 256 (all known ones are): the channel it came on.
+    pub channel: Option<u8>,
+    /// UNIT of a candle: `m`, `H` or `D`.
+    pub unit: Option<u8>,
+    /// CCSEQ: the vendor's number of this event in its market and pair.
+    pub ccseq: Option<u64>,
 }
 
 /// Control frames of the vendor, by TYPE.
@@ -71,7 +82,7 @@ pub fn classify(frame: &[u8], key: &mut Vec<u8>) -> Class {
     let fields: Fields<'_> = serde_json::from_slice(frame).unwrap_or_default();
     let Some(kind) = fields.kind() else {
         key.extend_from_slice(UNKNOWN.as_bytes());
-        return Class::Data;
+        return Class::Data(Data::default());
     };
     if let Some(control) = Control::of(kind) {
         return Class::Control(control);
@@ -87,7 +98,8 @@ pub fn classify(frame: &[u8], key: &mut Vec<u8>) -> Class {
             Ok(())
         }
     };
-    Class::Data
+    let unit = fields.unit.text().filter(|unit| unit.len() == 1).map(|unit| unit.as_bytes()[0]);
+    Class::Data(Data { channel: kind.parse().ok(), unit, ccseq: fields.ccseq.0 })
 }
 
 /// The fields that decide; of repeated ones the last counts, as in most JSON readers.
@@ -98,6 +110,8 @@ struct Fields<'a> {
     base: Scalar<'a>,
     quote: Scalar<'a>,
     symbol: Scalar<'a>,
+    unit: Scalar<'a>,
+    ccseq: Integer,
 }
 
 impl Fields<'_> {
@@ -123,6 +137,8 @@ enum Name {
     Base,
     Quote,
     Symbol,
+    Unit,
+    Ccseq,
     Other,
 }
 
@@ -141,6 +157,8 @@ impl<'de> Deserialize<'de> for Name {
                     "FSYM" | "FROMSYMBOL" => Name::Base,
                     "TSYM" | "TOSYMBOL" => Name::Quote,
                     "SYMBOL" => Name::Symbol,
+                    "UNIT" => Name::Unit,
+                    "CCSEQ" => Name::Ccseq,
                     _ => Name::Other,
                 })
             }
@@ -166,6 +184,11 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                         Name::Base => &mut fields.base,
                         Name::Quote => &mut fields.quote,
                         Name::Symbol => &mut fields.symbol,
+                        Name::Unit => &mut fields.unit,
+                        Name::Ccseq => {
+                            fields.ccseq = map.next_value()?;
+                            continue;
+                        }
                         Name::Other => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -235,6 +258,48 @@ impl<'de> Deserialize<'de> for Scalar<'de> {
             }
         }
         deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// A field's value where it is a whole number that is not negative. (Not a [`Scalar`], which would
+/// allocate for it.)
+#[derive(Default)]
+struct Integer(Option<u64>);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IntegerVisitor;
+        impl<'de> Visitor<'de> for IntegerVisitor {
+            type Value = Integer;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Integer, E> {
+                Ok(Integer(Some(number)))
+            }
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Integer, E> {
+                Ok(Integer(None))
+            }
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Integer, E> {
+                Ok(Integer(None))
+            }
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Integer, E> {
+                Ok(Integer(None))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Integer, E> {
+                Ok(Integer(None))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Integer, E> {
+                Ok(Integer(text.parse().ok()))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Integer, A::Error> {
+                IgnoredAny.visit_seq(seq).map(|_| Integer(None))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Integer, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Integer(None))
+            }
+        }
+        deserializer.deserialize_any(IntegerVisitor)
     }
 }
 

@@ -36,6 +36,7 @@ pub mod broker;
 pub mod classify;
 pub mod clock;
 pub mod counters;
+pub mod coverage;
 pub mod error;
 pub mod history;
 pub mod ledger;
@@ -49,8 +50,10 @@ pub mod session;
 pub mod settings;
 pub mod store;
 pub mod stream;
+pub mod sub;
 #[cfg(test)]
 mod testing;
+pub mod watch;
 
 pub use counters::Summary;
 pub use error::SourceError;

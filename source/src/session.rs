@@ -146,7 +146,7 @@ mod tests {
     fn feed(session: &mut Session<'_>, frame: &str) -> Vec<Action> {
         match classify(frame.as_bytes(), &mut Vec::new()) {
             Class::Control(control) => session.on_control(control, frame.as_bytes()),
-            Class::Data => panic!("{frame} is data"),
+            Class::Data(_) => panic!("{frame} is data"),
         }
     }
 

@@ -239,7 +239,7 @@ impl Stream {
                 };
                 match classify(&frame, &mut inbox.key) {
                     Class::Control(control) => inbox.controls.push((control, frame)),
-                    Class::Data => {
+                    Class::Data(_) => {
                         let now = *now.get_or_insert_with(now_ms);
                         inbox.burst.push(&self.outbox, &inbox.key, &frame, now, None);
                     }
