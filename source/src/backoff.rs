@@ -27,10 +27,15 @@ impl Backoff {
     /// The wait after one more failure: `step + 0..step/2`, where `step` doubles from the floor up
     /// to the ceiling.
     pub fn next<R: Rng + ?Sized>(&mut self, bounds: Bounds, rng: &mut R) -> Duration {
+        self.next_by(bounds, rng.random_range(0.0..=1.0))
+    }
+
+    /// The same, with a random number from 0 to 1 that was drawn before.
+    pub fn next_by(&mut self, bounds: Bounds, roll: f64) -> Duration {
         let doubled = bounds.floor.saturating_mul(2u32.saturating_pow(self.failures));
         let step = doubled.min(bounds.ceiling.max(bounds.floor));
         self.failures = self.failures.saturating_add(1);
-        step + step.div_f64(2.0).mul_f64(rng.random_range(0.0..=1.0))
+        step + step.div_f64(2.0).mul_f64(roll.clamp(0.0, 1.0))
     }
 
     /// Forgets the failures. For a stream that means real data has come, not that a socket opened:

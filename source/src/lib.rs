@@ -53,6 +53,7 @@ pub mod stream;
 pub mod sub;
 #[cfg(test)]
 mod testing;
+pub mod vendor;
 pub mod watch;
 
 pub use counters::Summary;

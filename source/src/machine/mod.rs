@@ -101,6 +101,17 @@ pub struct Status {
     pub detail: String,
 }
 
+/// How loud something is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What has been said already, in the same series of failures.
+    Debug,
+    /// All is well.
+    Info,
+    /// Something is not as asked for; it goes on.
+    Warn,
+}
+
 /// The whole source: its regions side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
