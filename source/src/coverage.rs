@@ -93,7 +93,9 @@ pub struct Told {
 }
 
 impl Told {
-    fn and(mut self, more: Told) -> Told {
+    /// Both, one after the other.
+    #[must_use]
+    pub fn and(mut self, more: Told) -> Told {
         self.events.extend(more.events);
         self.repairs.extend(more.repairs);
         self
@@ -219,6 +221,15 @@ impl Coverage {
         };
         let repair = Repair { market, base, quote, from, to };
         Told { events: vec![(event, Reason::MissingCcseq)], repairs: vec![repair] }
+    }
+
+    /// All gaps that are open, told again: the table takes it as the same.
+    pub fn open_gaps(&self) -> Told {
+        let gaps = self.subs.iter().filter_map(|(text, cover)| match cover {
+            Cover::Gap(open) => Some((event(&Sub::parse(text).ok()?, open, None), open.reason)),
+            Cover::Covered(_) => None,
+        });
+        Told { events: gaps.collect(), repairs: vec![] }
     }
 
     /// How many gaps are open.

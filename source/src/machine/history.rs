@@ -26,6 +26,10 @@ impl Region {
     pub fn wake(&self) -> Option<i64> {
         None
     }
+    /// The state it is in.
+    pub fn name(&self) -> Name {
+        Name::Idle
+    }
     /// What it shows.
     pub fn status(&self) -> Status {
         Status { name: Name::Idle, since: 0, detail: String::new() }

@@ -270,29 +270,38 @@ impl Region {
         }
     }
 
+    /// The state it is in. Cheap: it is asked for with every burst of frames.
+    pub fn name(&self) -> Name {
+        match &self.stage {
+            Stage::Resting | Stage::Stopped | Stage::Waiting { why: None, .. } => Name::Idle,
+            Stage::Opening { again: false, .. } => Name::Idle,
+            Stage::Waiting { why: Some(_), .. } | Stage::Refused { .. } => Name::Error,
+            Stage::Opening { again: true, .. } => Name::Error,
+            Stage::Open { .. } => Name::PublishingMessage,
+        }
+    }
+
     /// What it shows of itself.
     pub fn status(&self) -> Status {
-        let (name, detail) = match &self.stage {
-            Stage::Resting => (Name::Idle, "nothing is subscribed to".to_owned()),
-            Stage::Waiting { why: None, .. } => (Name::Idle, "waiting to connect".to_owned()),
-            Stage::Waiting { why: Some(why), .. } => (Name::Error, why.text.clone()),
-            Stage::Opening { again: false, .. } => (Name::Idle, "connecting".to_owned()),
-            Stage::Opening { again: true, .. } => (Name::Error, "connecting again".to_owned()),
-            Stage::Open { welcomed: false, .. } => {
-                (Name::PublishingMessage, "connected, not welcomed yet".to_owned())
-            }
+        let detail = match &self.stage {
+            Stage::Resting => "nothing is subscribed to".to_owned(),
+            Stage::Waiting { why: None, .. } => "waiting to connect".to_owned(),
+            Stage::Waiting { why: Some(why), .. } => why.text.clone(),
+            Stage::Opening { again: false, .. } => "connecting".to_owned(),
+            Stage::Opening { again: true, .. } => "connecting again".to_owned(),
+            Stage::Open { welcomed: false, .. } => "connected, not welcomed yet".to_owned(),
             Stage::Open { .. } => {
                 let (on, wanted) = (self.confirmed(), self.wanted.len());
                 let dropped = match self.dropped.len() {
                     0 => String::new(),
                     many => format!(", {many} refused"),
                 };
-                (Name::PublishingMessage, format!("{on} of {wanted} subs are on{dropped}"))
+                format!("{on} of {wanted} subs are on{dropped}")
             }
-            Stage::Refused { why, .. } => (Name::Error, format!("the API key is refused: {why}")),
-            Stage::Stopped => (Name::Idle, "stopped".to_owned()),
+            Stage::Refused { why, .. } => format!("the API key is refused: {why}"),
+            Stage::Stopped => "stopped".to_owned(),
         };
-        Status { name, since: self.since, detail }
+        Status { name: self.name(), since: self.since, detail }
     }
 
     /// Whether there is a socket.
@@ -327,9 +336,9 @@ impl Region {
 
     /// One step: what has to be done, in this order.
     pub fn step(&mut self, event: Event, at: Moment) -> Vec<Effect> {
-        let before = self.status().name;
+        let before = self.name();
         let effects = self.act(event, at);
-        if self.status().name != before {
+        if self.name() != before {
             self.since = at.ms;
         }
         effects

@@ -1,0 +1,295 @@
+//! The keeper of [`Coverage`]: hears from the sockets what is covered and what is lost, tells
+//! `gap-events` of it, has the candles fetched, and keeps it all in the state folder.
+//!
+//! ```text
+//!  sockets ──Notice──▶ Gaps ─┬─▶ gap-events (through the spool)
+//!  spool   ──Notice──▶       ├─▶ repairs ──▶ history
+//!                            └─▶ sockets.json, alive
+//! ```
+//!
+//! It never holds up a socket: notices come by a channel. Events are in the spool before the file says
+//! so, so that a crash in between tells of a gap twice, which the table takes as one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tickpanda_model::gap::GapEvent;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::coverage::{self, Coverage, Reason, Repair, Told};
+use crate::store;
+use crate::sub::{Kind, Sub};
+use crate::watch::Missing;
+
+/// Name of the file in the state folder.
+const FILE: &str = "sockets.json";
+/// A file that holds the time of the last frame: written every second, without forcing it to the disk.
+const ALIVE: &str = "alive";
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// Notices taken at once, between two writes of the file.
+const AT_ONCE: usize = 10_000;
+
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    /// When a socket, or an attempt, ended last: milliseconds since the epoch.
+    #[serde(default)]
+    ended_at: i64,
+    #[serde(default)]
+    coverage: Coverage,
+}
+
+/// What the keeper hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A sub gives data since then.
+    Covered(Sub, i64),
+    /// These subs give none since then.
+    Lost(Vec<Sub>, i64, Reason),
+    /// These are all that are wanted from then on.
+    Wanted(Vec<Sub>, i64),
+    /// Trades that the vendor numbered never came, of this sub and record key.
+    Missing(Sub, String, Missing),
+    /// Frames of this key are gone from the spool: how many, from when to when.
+    Spool(String, Kind, u64, i64, i64),
+    /// A socket or an attempt ended then.
+    Ended(i64),
+    /// What became of a gap's candles.
+    Candles(GapEvent),
+}
+
+/// Whom the keeper tells.
+pub trait Tell: Send {
+    /// Puts the events on their way, durably.
+    fn events(&mut self, events: &[(GapEvent, Option<Reason>)]) -> impl Future<Output = ()> + Send;
+    /// Has candles fetched.
+    fn repair(&mut self, repairs: Vec<Repair>);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Gaps<T> {
+    path: PathBuf,
+    alive: PathBuf,
+    kept: Kept,
+    /// When the last frame of any kind came, as the sockets say.
+    last_frame: Arc<AtomicI64>,
+    tell: T,
+    /// Told at the start: what a crash may have swallowed.
+    first: Told,
+    failed: bool,
+}
+
+/// What an earlier run left, as far as the sockets are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// When the last frame came, milliseconds since the epoch; 0 where nothing is known.
+    pub last_frame: i64,
+    /// When the last socket ended at the latest; 0 where there was none.
+    pub ended_at: i64,
+}
+
+impl<T: Tell> Gaps<T> {
+    /// Reads what an earlier run left. `spooled` is the newest frame in the spool (milliseconds since
+    /// the epoch). What that run covered has a gap from now on.
+    ///
+    /// # Errors
+    /// The file is damaged or can't be read.
+    pub fn open(
+        state_dir: &Path,
+        spooled: Option<i64>,
+        last_frame: Arc<AtomicI64>,
+        tell: T,
+    ) -> io::Result<(Self, Before)> {
+        let (path, alive) = (state_dir.join(FILE), state_dir.join(ALIVE));
+        let mut kept: Kept = store::load(&path)?.unwrap_or_default();
+        let mark = std::fs::read_to_string(&alive).ok().and_then(|text| text.trim().parse().ok());
+        let mark: i64 = mark.unwrap_or(0);
+        let last = mark.max(spooled.unwrap_or(0));
+        // After a crash the socket may have lived for as long as the mark is wide.
+        let lived = if mark > 0 { mark + 1000 } else { 0 };
+        let before = Before { last_frame: last, ended_at: kept.ended_at.max(lived) };
+        let told = kept.coverage.begin(last);
+        let mut first = kept.coverage.open_gaps();
+        first.repairs = told.repairs;
+        last_frame.store(last, Ordering::Relaxed);
+        Ok((Gaps { path, alive, kept, last_frame, tell, first, failed: false }, before))
+    }
+
+    /// Listens until every sender is gone, or until `stop`, and then to what has been said before.
+    pub async fn run(
+        mut self,
+        mut notices: mpsc::UnboundedReceiver<Notice>,
+        stop: CancellationToken,
+    ) {
+        let first = std::mem::take(&mut self.first);
+        self.pass_on(first).await;
+        let mut heard = Vec::new();
+        let mut every = tokio::time::interval(ALIVE_EVERY);
+        loop {
+            let many = tokio::select! {
+                biased;
+                many = notices.recv_many(&mut heard, AT_ONCE) => many,
+                () = stop.cancelled() => 0,
+                _ = every.tick() => {
+                    self.mark();
+                    continue;
+                }
+            };
+            let before = self.kept.clone();
+            let mut told = Told::default();
+            let mut candles = Vec::new();
+            for notice in heard.drain(..) {
+                told = told.and(self.hear(notice, &mut candles));
+            }
+            self.pass_on(told).await;
+            if !candles.is_empty() {
+                self.tell.events(&candles).await;
+            }
+            if self.kept != before {
+                self.save().await;
+            }
+            if many == 0 {
+                self.mark();
+                return;
+            }
+        }
+    }
+
+    fn hear(&mut self, notice: Notice, candles: &mut Vec<(GapEvent, Option<Reason>)>) -> Told {
+        let coverage = &mut self.kept.coverage;
+        match notice {
+            Notice::Covered(sub, at) => coverage.covered(&sub, at),
+            Notice::Lost(subs, last, reason) => coverage.lost(&subs, last, reason),
+            Notice::Wanted(subs, at) => coverage.wanted(&subs, at),
+            Notice::Missing(sub, key, missing) => coverage.missing(&sub, &key, missing),
+            Notice::Spool(key, kind, count, from, to) => {
+                coverage::lost_frames(&key, kind, count, from, to)
+            }
+            Notice::Ended(at) => {
+                self.kept.ended_at = self.kept.ended_at.max(at);
+                Told::default()
+            }
+            Notice::Candles(event) => {
+                candles.push((event, None));
+                Told::default()
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, told: Told) {
+        if !told.events.is_empty() {
+            let events: Vec<_> =
+                told.events.into_iter().map(|(event, reason)| (event, Some(reason))).collect();
+            self.tell.events(&events).await;
+        }
+        if !told.repairs.is_empty() {
+            self.tell.repair(told.repairs);
+        }
+    }
+
+    /// Off the async threads: it waits for the disk.
+    async fn save(&mut self) {
+        let (path, kept) = (self.path.clone(), self.kept.clone());
+        let saved = tokio::task::spawn_blocking(move || store::save(&path, &kept)).await;
+        let saved = saved.unwrap_or_else(|error| Err(io::Error::other(error)));
+        match saved {
+            Ok(()) => self.failed = false,
+            Err(error) if !self.failed => {
+                warn!(
+                    "{}: {error}: gaps are told of, but a restart may not know of them",
+                    self.path.display()
+                );
+                self.failed = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A few bytes into the page cache.
+    fn mark(&self) {
+        let last = self.last_frame.load(Ordering::Relaxed);
+        if last > 0 {
+            // What can't be written makes a later gap a little longer, no more.
+            let _ = std::fs::write(&self.alive, last.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use tickpanda_model::gap::GapState;
+
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<(Vec<GapEvent>, Vec<Repair>)>>);
+
+    impl Tell for Heard {
+        async fn events(&mut self, events: &[(GapEvent, Option<Reason>)]) {
+            self.0.lock().unwrap().0.extend(events.iter().map(|(event, _)| event.clone()));
+        }
+        fn repair(&mut self, repairs: Vec<Repair>) {
+            self.0.lock().unwrap().1.extend(repairs);
+        }
+    }
+
+    fn sub() -> Sub {
+        Sub::parse("0~Coinbase~BTC~USD").unwrap()
+    }
+
+    /// A run that hears these notices; what it told, and what it found at its start.
+    async fn run(dir: &Path, spooled: Option<i64>, notices: Vec<Notice>) -> (Heard, Before) {
+        let (heard, last_frame) = (Heard::default(), Arc::new(AtomicI64::new(0)));
+        let opened = Gaps::open(dir, spooled, Arc::clone(&last_frame), heard.clone());
+        let (gaps, before) = opened.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for notice in notices {
+            if let Notice::Covered(_, at) = notice {
+                last_frame.fetch_max(at, Ordering::Relaxed);
+            }
+            sender.send(notice).unwrap();
+        }
+        drop(sender);
+        gaps.run(receiver, CancellationToken::new()).await;
+        (heard, before)
+    }
+
+    #[tokio::test]
+    async fn a_gap_survives_a_restart_and_ends_with_the_first_data_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (heard, before) = run(dir.path(), None, vec![Notice::Covered(sub(), 1_000)]).await;
+        assert_eq!(before, Before { last_frame: 0, ended_at: 0 });
+        assert_eq!(heard.0.lock().unwrap().0, []);
+        // It was killed; its last frame is in the spool.
+        let (heard, before) = run(dir.path(), Some(5_000), vec![]).await;
+        assert_eq!(before, Before { last_frame: 5_000, ended_at: 2_000 });
+        let told = heard.0.lock().unwrap().0.clone();
+        assert_eq!((told.len(), told[0].gap_from, told[0].state), (1, 5_000, GapState::Open));
+        // Killed again before the vendor came back: told again, the same gap.
+        let notices = vec![Notice::Ended(9_000), Notice::Covered(sub(), 10_000)];
+        let (heard, before) = run(dir.path(), Some(5_000), notices).await;
+        assert!(before.ended_at >= 2_000);
+        let heard = heard.0.lock().unwrap();
+        let spans: Vec<_> = heard.0.iter().map(|gap| (gap.gap_from, gap.gap_to)).collect();
+        assert_eq!(spans, [(5_000, None), (5_000, Some(10_000))]);
+        assert_eq!(heard.1.len(), 1);
+        drop(heard);
+        let (_, before) = run(dir.path(), None, vec![]).await;
+        assert_eq!(before.ended_at, 11_000, "it lived until its last mark, and a second more");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_damaged_is_an_error_and_not_a_fresh_start() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        let opened = Gaps::open(dir.path(), None, Arc::default(), Heard::default());
+        assert!(opened.is_err());
+    }
+}
