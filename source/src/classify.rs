@@ -25,7 +25,7 @@ pub enum Class {
 }
 
 /// What a data frame says of itself, beside its key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Data {
     /// TYPE, where it is a number below 256 (all known ones are): the channel it came on.
     pub channel: Option<u8>,

@@ -47,6 +47,7 @@ pub mod outbox;
 pub mod pages;
 pub mod publish;
 pub mod rest;
+pub mod routes;
 pub mod run;
 pub mod session;
 pub mod settings;

@@ -77,6 +77,19 @@ use settings::TopicSettings;
 use storage::{Store, Syncer};
 use wire::Shared;
 
+/// A topic, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicView {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: usize,
+    /// All its settings, whether given or default.
+    pub settings: BTreeMap<&'static str, String>,
+    /// The transform that reads it, if one does.
+    pub read_by: Option<String>,
+}
+
 /// A running broker. Dropped, it stops soon; [`Broker::shutdown`] waits for it.
 #[derive(Debug)]
 pub struct Broker {
@@ -177,6 +190,19 @@ impl Broker {
             return if same { Ok(()) } else { Err(BrokerError::TopicExists(name.to_owned())) };
         }
         self.store.create(name, partitions, &settings).map(drop)
+    }
+
+    /// The topics that are there, each with its partition count and all its settings by Kafka's names.
+    pub fn topics(&self) -> Vec<TopicView> {
+        let view = |topic: &Arc<storage::Topic>| TopicView {
+            name: topic.name.clone(),
+            partitions: topic.partitions.len(),
+            settings: (topic.settings.describe().into_iter())
+                .map(|(key, value, _)| (key, value))
+                .collect(),
+            read_by: self.engine.reader_of(&topic.name),
+        };
+        self.store.topics().iter().map(view).collect()
     }
 
     /// First readable and next offset of each partition; nothing for an unknown topic.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -10,6 +11,9 @@ use tickpanda_broker::{Broker, BrokerConfig};
 use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
 use crate::topics;
+
+/// How soon a further raw topic gets its transform.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Run the local Kafka-protocol broker, with tickpanda's topics and, where a module is given, its
 /// transform.
@@ -68,10 +72,15 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
     }
     let broker = Broker::start(config).await?;
     topics::create(&broker, settings.partitions, |_| true)?;
-    if let Some(wasm) = settings.wasm {
-        topics::deploy(&broker, &wasm).await?;
+    match settings.wasm {
+        Some(wasm) => {
+            topics::deploy(&broker, &wasm).await?;
+            while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+                topics::adopt(&broker, &wasm).await?;
+            }
+        }
+        None => stop.cancelled().await,
     }
-    stop.cancelled().await;
     broker.shutdown().await?;
     Ok(())
 }

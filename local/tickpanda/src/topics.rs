@@ -4,9 +4,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use tickpanda_broker::{Broker, StartFrom, TransformSpec};
+use tickpanda_broker::{Broker, StartFrom, TopicView, TransformSpec};
 use tickpanda_model::topic;
 
+/// Name of the transform, and the beginning of its name on further raw topics.
+const TRANSFORM: &str = "tickpanda-transform";
 const CONF: &str = include_str!("../../../rpk/topics.conf");
 
 /// One topic to create.
@@ -41,12 +43,46 @@ pub(crate) fn create(
 
 /// Starts the transform, from the beginning of the raw topic where it has not run before.
 pub(crate) async fn deploy(broker: &Broker, wasm: &Path) -> Result<()> {
+    deploy_on(broker, wasm, topic::RAW, TRANSFORM.to_owned()).await
+}
+
+/// Starts a transform for each further raw topic that nothing reads yet: a source creates one when a
+/// subscription names it (on a cluster that is the operator's to do). A further raw topic is one that
+/// nobody here knows and that was made with the raw topic's settings and partition count.
+pub(crate) async fn adopt(broker: &Broker, wasm: &Path) -> Result<()> {
+    for name in further_raw_topics(broker) {
+        if broker.topics().iter().any(|topic| topic.name == name && topic.read_by.is_some()) {
+            continue;
+        }
+        deploy_on(broker, wasm, &name, format!("{TRANSFORM}-{name}")).await?;
+        tracing::info!(topic = %name, "a further raw topic: the transform reads it too");
+    }
+    Ok(())
+}
+
+/// See [`adopt`].
+pub(crate) fn further_raw_topics(broker: &Broker) -> Vec<String> {
+    let known = all(1).unwrap_or_default();
+    let topics = broker.topics();
+    let Some(raw) = topics.iter().find(|found| found.name == topic::RAW) else { return vec![] };
+    // What the contract fixes; how long it is kept is everybody's own choice.
+    let same = |found: &TopicView| {
+        found.partitions == raw.partitions
+            && ["max.message.bytes", "message.timestamp.type"]
+                .iter()
+                .all(|key| found.settings.get(key) == raw.settings.get(key))
+    };
+    let unknown = |found: &&TopicView| !known.iter().any(|topic| topic.name == found.name);
+    topics.iter().filter(unknown).filter(|found| same(found)).map(|f| f.name.clone()).collect()
+}
+
+async fn deploy_on(broker: &Broker, wasm: &Path, input: &str, name: String) -> Result<()> {
     let module = std::fs::read(wasm);
     let module = module.with_context(|| format!("cannot read the transform {}", wasm.display()))?;
     let spec = TransformSpec {
-        name: "tickpanda-transform".to_owned(),
+        name,
         wasm: module,
-        input_topic: topic::RAW.to_owned(),
+        input_topic: input.to_owned(),
         output_topics: topic::OUTPUTS.map(String::from).to_vec(),
         env: vec![],
         start: StartFrom::Earliest,

@@ -141,6 +141,12 @@ impl Engine {
         running.values().find(|handle| handle.uses(topic)).map(|handle| handle.name().to_owned())
     }
 
+    /// The name of a transform that reads the topic.
+    pub(crate) fn reader_of(&self, topic: &str) -> Option<String> {
+        let running = self.running();
+        running.values().find(|handle| handle.input.name == topic).map(|it| it.name().to_owned())
+    }
+
     /// Tells all transforms to end; does not wait.
     pub(crate) fn stop(&self) {
         self.running().values().for_each(Handle::stop);

@@ -26,6 +26,8 @@ use crate::topics;
 /// All parts of the running demo.
 pub(crate) struct Pipeline {
     pub(super) broker: Broker,
+    /// The transform's module.
+    wasm: PathBuf,
     /// With which waits its transform runs.
     pub(super) timing: Timing,
     client: Client,
@@ -77,9 +79,10 @@ impl Pipeline {
 
         let state_dir = dir.join("source");
         outlive_former_source(&state_dir).await?;
-        let raw_before = total(&broker, topic::RAW);
+        let raw_before = raw_topics(&broker).iter().map(|name| total(&broker, name)).sum();
         let mut pipeline = Pipeline {
             broker,
+            wasm: settings.wasm.clone(),
             timing: settings.timing,
             client,
             clusters,
@@ -135,8 +138,10 @@ impl Pipeline {
                 sums.frames_per_second = sums.frames as f64 / sums.seconds;
             }
         }
-        let seqs =
-            recount::recount(&self.client, &self.broker.watermarks(topic::RAW), &mut sums).await?;
+        let topics = raw_topics(&self.broker).into_iter();
+        let ends: Vec<recount::Ends> =
+            topics.map(|name| (name.clone(), self.broker.watermarks(&name))).collect();
+        let seqs = recount::recount(&self.client, &ends, &mut sums).await?;
         let endings =
             ledger::endings(&self.state_dir).context("cannot read the source's ledger")?;
         let seqs = seqs.report(&endings);
@@ -167,7 +172,14 @@ impl Pipeline {
 
     /// Raw records of this run.
     pub(super) fn frames(&self) -> u64 {
-        total(&self.broker, topic::RAW).saturating_sub(self.raw_before)
+        let topics = raw_topics(&self.broker);
+        let total: u64 = topics.iter().map(|name| total(&self.broker, name)).sum();
+        total.saturating_sub(self.raw_before)
+    }
+
+    /// Further raw topics get their transform.
+    pub(super) async fn adopt(&self) -> Result<()> {
+        topics::adopt(&self.broker, &self.wasm).await
     }
 }
 
@@ -193,6 +205,12 @@ async fn outlive_former_source(state_dir: &Path) -> Result<()> {
             Err(_) => tokio::time::sleep(GLANCE).await,
         }
     }
+}
+
+/// The raw topic, and those that the source was asked to publish to beside it.
+fn raw_topics(broker: &Broker) -> Vec<String> {
+    let further = topics::further_raw_topics(broker);
+    std::iter::once(topic::RAW.to_owned()).chain(further).collect()
 }
 
 /// Records on a topic.

@@ -83,6 +83,7 @@ impl Pipeline {
                     }
                 }
                 _ = lines.tick() => {
+                    self.adopt().await?;
                     let now = self.progress().await?;
                     let glance = Glance {
                         elapsed: started.elapsed(),
@@ -109,6 +110,7 @@ impl Pipeline {
     /// Where one of them makes no progress any more.
     pub(crate) async fn drain(&mut self) -> Result<()> {
         let source = self.stop_source().await;
+        self.adopt().await?;
         let mut stall = Stall::new();
         loop {
             let now = self.progress().await?;

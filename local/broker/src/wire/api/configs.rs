@@ -1,4 +1,7 @@
 //! DescribeConfigs: topics' settings. The broker's own are command-line flags, not configs.
+//!
+//! One more is shown of a topic that a transform reads: [`TRANSFORM`], which no other broker has. Who
+//! creates a topic can so tell whether anything will read it.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_response::{
@@ -11,6 +14,8 @@ use super::text;
 use crate::settings::Kind;
 use crate::wire::Shared;
 
+/// Name of the transform that reads the topic; it can't be set.
+pub(crate) const TRANSFORM: &str = "tickpanda.transform";
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
@@ -57,7 +62,16 @@ pub(super) fn describe(
                     Kind::List => 7,
                 })
         });
-        result.with_configs(configs.collect())
+        let reader = shared.engine.reader_of(&topic.name).filter(|_| wants(TRANSFORM));
+        let reader = reader.map(|name| {
+            DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str(TRANSFORM))
+                .with_value(text(name))
+                .with_read_only(true)
+                .with_config_source(source(false))
+                .with_config_type(2)
+        });
+        result.with_configs(configs.chain(reader).collect())
     });
     DescribeConfigsResponse::default().with_results(results.collect())
 }
