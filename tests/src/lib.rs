@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod demo;
 pub mod hostile;
+pub mod measured;
 pub mod memory;
 pub mod proxy;
 pub mod runner;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -41,6 +42,17 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// The source: frames from a WebSocket to acknowledged on the local broker, beside a bare loop that
+    /// only reads them; then how long a frame takes at 10,000 a second.
+    #[command(disable_help_flag = true)]
+    Source {
+        /// Write the numbers to this file, as one flat object.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Passed on: `--frames N`, `--rounds N`, `--seconds N`, `--test`; `--help` tells of them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 pub(crate) fn run(bench: Bench) -> Result<()> {
@@ -55,23 +67,33 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
                 cargo.env(JSON_VARIABLE, absolute(&json)?);
             }
         }
-        What::Sink { mut json, mut args } => {
-            build::tests()?;
-            // Behind a flag that is passed on, this one is too.
-            if let Some(at) = args.iter().position(|arg| arg == "--json")
-                && at + 1 < args.len()
-            {
-                json = args.drain(at..at + 2).nth(1).map(PathBuf::from);
-            }
-            cargo.args(["--bench", "sink", "--"]).args(args);
-            if let Some(json) = json {
-                cargo.arg("--json").arg(absolute(&json)?);
-            }
-        }
+        What::Sink { json, args } => with_programs(&mut cargo, "sink", json, args)?,
+        What::Source { json, args } => with_programs(&mut cargo, "source", json, args)?,
     }
     let status = cargo.status().context("cannot run cargo bench")?;
     if !status.success() {
         bail!("the benchmark failed ({status})");
+    }
+    Ok(())
+}
+
+/// A benchmark that runs our programs, and has flags of its own.
+fn with_programs(
+    cargo: &mut Command,
+    name: &str,
+    mut json: Option<PathBuf>,
+    mut args: Vec<OsString>,
+) -> Result<()> {
+    build::tests()?;
+    // Behind a flag that is passed on, this one is too.
+    if let Some(at) = args.iter().position(|arg| arg == "--json")
+        && at + 1 < args.len()
+    {
+        json = args.drain(at..at + 2).nth(1).map(PathBuf::from);
+    }
+    cargo.args(["--bench", name, "--"]).args(args);
+    if let Some(json) = json {
+        cargo.arg("--json").arg(absolute(&json)?);
     }
     Ok(())
 }

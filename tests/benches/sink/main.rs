@@ -11,7 +11,6 @@
 
 mod copy;
 mod latency;
-mod measured;
 mod topic;
 
 use std::path::PathBuf;
@@ -22,8 +21,7 @@ use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 use tickpanda_database::{Database, Server, ServerConfig, Source};
-
-use measured::Measured;
+use tickpanda_tests::measured::{self, Measured};
 
 /// What is measured.
 #[derive(Parser)]

@@ -1,4 +1,4 @@
-//! A program run to its end, with what it took: wall time, its own CPU time, its largest memory.
+//! What a program takes: wall time, its own CPU time, its largest memory. For benchmarks.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// What a run took.
-pub(crate) struct Measured {
-    pub(crate) wall: Duration,
+pub struct Measured {
+    /// From start to end.
+    pub wall: Duration,
     /// User and system time.
-    pub(crate) cpu: Duration,
+    pub cpu: Duration,
     /// Largest resident memory.
-    pub(crate) peak_bytes: u64,
+    pub peak_bytes: u64,
 }
 
-/// Runs it; panics where it does not end with 0.
-pub(crate) async fn run(mut command: Command) -> Measured {
+/// Runs it.
+///
+/// # Panics
+/// Where it does not end with 0.
+pub async fn run(mut command: Command) -> Measured {
     let running = move || {
         let start = Instant::now();
         let mut child = command.stdin(Stdio::null()).spawn().expect("the program starts");
@@ -35,6 +39,12 @@ pub(crate) async fn run(mut command: Command) -> Measured {
         Measured { wall, cpu, peak_bytes }
     };
     tokio::task::spawn_blocking(running).await.expect("no panic")
+}
+
+/// CPU time that a running child has used, and the largest memory it has had, in bytes.
+pub fn so_far(pid: u32) -> (Duration, u64) {
+    let folder = format!("/proc/{pid}");
+    (cpu(&folder).unwrap_or_default(), peak(&folder).unwrap_or_default())
 }
 
 fn peak(folder: &str) -> Option<u64> {
