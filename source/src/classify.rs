@@ -12,6 +12,8 @@ use std::io::Write as _;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use tickpanda_model::key::{PairKey, UNKNOWN};
 
+mod flat;
+
 /// A longer TYPE or symbol counts as absent, so that no frame can make a key of any size.
 const MAX_FIELD: usize = 128;
 
@@ -79,7 +81,14 @@ impl Control {
 /// no JSON object with a TYPE gets the key `?`.
 pub fn classify(frame: &[u8], key: &mut Vec<u8>) -> Class {
     key.clear();
-    let fields: Fields<'_> = serde_json::from_slice(frame).unwrap_or_default();
+    let fields = match flat::read(frame) {
+        Some(fields) => fields,
+        None => serde_json::from_slice(frame).unwrap_or_default(),
+    };
+    class_of(&fields, key)
+}
+
+fn class_of(fields: &Fields<'_>, key: &mut Vec<u8>) -> Class {
     let Some(kind) = fields.kind() else {
         key.extend_from_slice(UNKNOWN.as_bytes());
         return Class::Data(Data::default());

@@ -121,3 +121,52 @@ proptest! {
         prop_assert_eq!(data_key_of(frame.to_string().as_bytes()), format!("{market}~{base}~{quote}"));
     }
 }
+
+/// As [`classify`], but by serde_json alone.
+fn slowly(frame: &[u8]) -> (Class, Vec<u8>) {
+    let mut key = Vec::new();
+    let fields: Fields<'_> = serde_json::from_slice(frame).unwrap_or_default();
+    let class = class_of(&fields, &mut key);
+    (class, key)
+}
+
+const PLAIN: [&str; 4] = [
+    r#"{"TYPE":"0","M":"Coinbase","FSYM":"BTC","TSYM":"USD","F":"1","ID":"852793745","TS":1753190418,"Q":0.34637342,"P":119283.1,"TOTAL":41316.495295202,"RTS":1753190418,"CCSEQ":852777369,"TSNS":654000000,"RTSNS":708000000}"#,
+    r#"{"TYPE":"24","MARKET":"CCCAGG","FROMSYMBOL":"BTC","TOSYMBOL":"USD","TS":1618335960,"UNIT":"m","ACTION":"U","OPEN":1.5,"X":null,"Y":-0.5,"Z":true}"#,
+    r#" { "TYPE" : 999 , "MESSAGE" : "HEARTBEAT" } "#,
+    r#"{"TYPE":"11","SYMBOL":"BTC","FULLVOLUME":"1"}"#,
+];
+
+#[test]
+fn the_frames_that_come_by_the_thousand_are_read_in_one_pass() {
+    for frame in PLAIN {
+        assert!(flat::read(frame.as_bytes()).is_some(), "{frame}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    /// Plain frames, damaged here and there.
+    #[test]
+    fn what_is_read_in_one_pass_is_read_as_serde_json_reads_it(
+        which in 0..PLAIN.len(),
+        damage in proptest::collection::vec(
+            (any::<prop::sample::Index>(), 0usize..3,
+             prop_oneof![any::<u8>(), proptest::sample::select(b"{}[]\",:.-+eE0129 \\nutf\n".to_vec())]),
+            0..4,
+        ),
+    ) {
+        let mut frame = PLAIN[which].as_bytes().to_vec();
+        for (at, how, byte) in damage {
+            let at = at.index(frame.len());
+            match how {
+                0 => frame[at] = byte,
+                1 => frame.insert(at, byte),
+                _ => _ = frame.remove(at),
+            }
+        }
+        let mut key = Vec::new();
+        let class = classify(&frame, &mut key);
+        prop_assert_eq!((class, key), slowly(&frame), "{}", String::from_utf8_lossy(&frame));
+    }
+}
