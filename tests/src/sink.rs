@@ -2,10 +2,8 @@
 //! the processes that a user starts.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rskafka::chrono::DateTime;
@@ -17,7 +15,8 @@ use tickpanda_broker::{Broker, BrokerConfig, StartFrom};
 use tickpanda_kafka::murmur2_partition;
 use tickpanda_model::topic;
 
-use crate::demo::{PATIENCE, program};
+use crate::demo::program;
+use crate::process::Process;
 use crate::wasm;
 
 /// Partitions of the raw and output topics.
@@ -37,11 +36,20 @@ pub async fn broker(folder: &Path, listen: Option<std::net::SocketAddr>) -> Brok
     broker
 }
 
-/// A sink as its own process, its log at hand. Killed where the test fails.
-pub struct Sink {
-    child: Child,
-    log: Arc<Mutex<Vec<String>>>,
-    reader: Option<std::thread::JoinHandle<()>>,
+/// A sink as its own process.
+pub struct Sink(Process);
+
+impl std::ops::Deref for Sink {
+    type Target = Process;
+    fn deref(&self) -> &Process {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Sink {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.0
+    }
 }
 
 impl Sink {
@@ -52,76 +60,13 @@ impl Sink {
         for variable in ["KAFKA_BROKERS", "RUST_LOG", "REDIS_HOST"] {
             command.env_remove(variable);
         }
-        command.env("DATABASE_URL", database).env("NO_COLOR", "1");
-        let mut child =
-            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the sink starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&log);
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                eprintln!("sink: {line}");
-                lines.lock().expect("a list of lines").push(line);
-            }
-        });
-        Sink { child, log, reader: Some(reader) }
-    }
-
-    /// Lines of its log with this in them.
-    pub fn lines_with(&self, part: &str) -> usize {
-        let log = self.log.lock().expect("a list of lines");
-        log.iter().filter(|line| line.contains(part)).count()
-    }
-
-    /// Waits until it has said this.
-    pub async fn says(&self, part: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.lines_with(part) == 0 {
-            assert!(Instant::now() < deadline, "the sink does not say `{part}`");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it can be waited for");
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("a signal");
+        command.env("DATABASE_URL", database);
+        Sink(Process::start("sink", command))
     }
 
     /// SIGTERM; how it ended, and after how long.
-    pub fn stop(mut self) -> (ExitStatus, Duration) {
-        let start = Instant::now();
-        self.signal(rustix::process::Signal::TERM);
-        (self.wait(), start.elapsed())
-    }
-
-    /// Waits until it ends by itself.
-    pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                // What it said last is in the log then.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().expect("the reader ends with the log");
-                }
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the sink does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn stop(self) -> (ExitStatus, Duration) {
+        self.0.stop()
     }
 }
 
