@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::spool::Meter;
+
 /// Counts since the start of the run.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -11,12 +13,6 @@ pub struct Counters {
     pub bytes: Count,
     /// REST bodies handed on for publishing.
     pub bodies: Count,
-    /// Records acknowledged by the broker.
-    pub published: Count,
-    /// Of these, those that say only size and hash of a frame larger than the topic takes.
-    pub too_large: Count,
-    /// Produce requests that failed and were tried again.
-    pub publish_retries: Count,
     /// Sockets opened after the first one.
     pub reconnects: Count,
 }
@@ -59,16 +55,16 @@ pub struct Summary {
 }
 
 impl Counters {
-    /// The numbers now, for the run with this number.
-    pub fn summary(&self, run: u64) -> Summary {
+    /// The numbers now, for the run with this number, with what the publishers have counted.
+    pub fn summary(&self, run: u64, meter: &Meter) -> Summary {
         Summary {
             run,
             frames: self.frames.get(),
             bytes: self.bytes.get(),
             bodies: self.bodies.get(),
-            published: self.published.get(),
-            too_large: self.too_large.get(),
-            publish_retries: self.publish_retries.get(),
+            published: meter.published.get(),
+            too_large: meter.too_large.get(),
+            publish_retries: meter.retries.get(),
             reconnects: self.reconnects.get(),
         }
     }

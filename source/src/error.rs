@@ -52,6 +52,14 @@ pub enum SourceError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The spool can't be opened, or a lane of it not made.
+    #[error("spool {}: {error}", path.display())]
+    Spool {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The HTTP client can't be made.
     #[error("HTTP client: {0}")]
     HttpClient(reqwest::Error),
@@ -80,7 +88,7 @@ impl SourceError {
             Self::Unauthorized { .. } => 3,
             Self::TopicMissing { .. } => 4,
             Self::Unpublished { .. } => 5,
-            Self::Ledger { .. } | Self::HttpClient(_) | Self::Internal(_) => 1,
+            Self::Ledger { .. } | Self::Spool { .. } | Self::HttpClient(_) | Self::Internal(_) => 1,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Candles by REST: which to ask for, and asking for them one after the other, beside the stream.
-//! Answers go to the outbox verbatim, and what the raw topic would not take is asked for again in
+//! Answers go to the spool verbatim, and what the raw topic would not take is asked for again in
 //! smaller pages. An unreachable vendor delays this task and nothing else.
 
 use std::collections::VecDeque;
@@ -18,14 +18,13 @@ use tracing::{info, warn};
 
 use crate::api_key::ApiKey;
 use crate::backoff::Backoff;
-use crate::batch::is_too_large;
 use crate::clock::now_ms;
 use crate::counters::Counters;
 use crate::error::SourceError;
-use crate::outbox::{Burst, Outbox};
 use crate::pages;
 use crate::rest::{self, Reaction};
 use crate::settings::Rules;
+use crate::spool::{Burst, Spool, TopicId, is_too_large};
 
 /// A whole request, body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +41,8 @@ pub struct Fetcher {
     base: Url,
     api_key: ApiKey,
     rules: Rules,
-    outbox: Arc<Outbox>,
+    spool: Arc<Spool>,
+    topic: TopicId,
     counters: Arc<Counters>,
 }
 
@@ -55,7 +55,7 @@ impl Fetcher {
         base: Url,
         api_key: ApiKey,
         rules: Rules,
-        outbox: Arc<Outbox>,
+        (spool, topic): (Arc<Spool>, TopicId),
         counters: Arc<Counters>,
     ) -> Result<Self, SourceError> {
         let client = reqwest::Client::builder()
@@ -63,19 +63,19 @@ impl Fetcher {
             .user_agent("tickpanda-source")
             .build()
             .map_err(SourceError::HttpClient)?;
-        Ok(Fetcher { client, base, api_key, rules, outbox, counters })
+        Ok(Fetcher { client, base, api_key, rules, spool, topic, counters })
     }
 
     /// Fetches all of this, within the vendor's rate limit, until told to shut down.
     ///
     /// # Errors
-    /// Only if the publishers are gone. What the vendor refuses is logged, and published.
+    /// None so far. What the vendor refuses is logged, and published.
     pub async fn run(
         self,
         jobs: Vec<History>,
         shutdown: CancellationToken,
     ) -> Result<(), SourceError> {
-        let mut burst = Burst::new(&self.outbox);
+        let mut burst = Burst::new(&self.spool);
         let mut pace = interval(self.rules.rest_pause);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut requests, mut bodies) = (0, 0);
@@ -97,9 +97,9 @@ impl Fetcher {
                         continue;
                     }
                 }
-                burst.push(&self.outbox, key.as_bytes(), &body, now_ms(), Some(Box::new(headers)));
+                burst.push(self.topic, key.as_bytes(), &body, now_ms(), Some(&headers));
                 burst.take_counts();
-                self.outbox.send(&mut burst).await?;
+                self.spool.append(&mut burst).await;
                 self.counters.bodies.add(1);
                 bodies += 1;
             }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  wss://…/v2 ──▶ stream ──┐            ┌─▶ publish 0 ──▶ cryptocompare-raw/0
-//!               (classify) ├─▶ outbox ──┤
-//!  https://…  ──▶ history ─┘ (bounded)  └─▶ publish N ──▶ cryptocompare-raw/N
+//!               (classify) ├─▶  spool ──┤
+//!  https://…  ──▶ history ─┘ (on disk)  └─▶ publish N ──▶ cryptocompare-raw/N
 //! ```
 //!
 //! | module | what it holds |
@@ -18,20 +18,18 @@
 //! | [`rest`] | addresses, headers, and the reaction to each answer (pure) |
 //! | [`pages`] | a history too large for one record, in pages (pure) |
 //! | [`backoff`] | how long to wait (pure) |
-//! | [`outbox`] | the bounded queue, a lane per partition |
-//! | [`batch`] | frames on their way, in two allocations |
-//! | [`publish`] | a partition's publisher |
+//! | [`spool`] | the bounded queue on disk, a lane per partition |
+//! | [`publish`] | from there to the broker, a publisher per lane |
 //! | [`broker`] | finding brokers, topic and partitions |
 //! | [`ledger`] | `runs.jsonl`: which runs ended with everything published |
 //! | [`counters`] | what a run has done so far |
 //! | [`api_key`], [`clock`], [`error`] | the key that prints nowhere, the time, what stops a source |
 //!
-//! Three promises: a frame's bytes are never changed; no frame is dropped silently (the queue's
-//! bound holds the socket back instead); the API key goes into one header and nowhere else.
+//! Three promises: a frame's bytes are never changed; no frame is dropped silently (what a full
+//! spool loses is counted); the API key goes into one header and nowhere else.
 
 pub mod api_key;
 pub mod backoff;
-pub mod batch;
 pub mod broker;
 pub mod classify;
 pub mod clock;
@@ -43,7 +41,6 @@ pub mod gaps;
 pub mod history;
 pub mod ledger;
 pub mod machine;
-pub mod outbox;
 pub mod pages;
 pub mod publish;
 pub mod rest;
@@ -51,6 +48,7 @@ pub mod routes;
 pub mod run;
 pub mod session;
 pub mod settings;
+pub mod spool;
 pub mod store;
 pub mod stream;
 pub mod sub;

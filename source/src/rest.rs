@@ -11,7 +11,7 @@ use tickpanda_model::control::History;
 use tickpanda_model::header;
 use tickpanda_model::key::PairKey;
 
-use crate::batch::Headers;
+use crate::spool::Headers;
 
 /// What to do with an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

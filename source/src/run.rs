@@ -1,5 +1,6 @@
 //! A source from start to stop: find the topic, start the tasks, watch them, drain them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::clock::now_ms;
 use crate::counters::{Counters, Summary};
 use crate::error::SourceError;
 use crate::history::{self, Fetcher};
-use crate::ledger::Ledger;
-use crate::outbox::Outbox;
-use crate::publish::Publisher;
+use crate::ledger::{self, Ledger};
+use crate::publish::{Cluster, Publishers};
 use crate::settings::Settings;
+use crate::spool::{self, Limits, Recovered, Spool, TopicId};
 use crate::stream::Stream;
 
 /// How often a summary is logged.
@@ -34,76 +35,88 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     let run: u64 = rand::rng().random();
     info!(run = format!("{run:016x}"), %settings, "source starts");
     let mut ledger = Ledger::open(&settings.state_dir)?;
+    let folder = settings.state_dir.join(spool::FOLDER);
+    let (spool, recovered) = Spool::open(&folder, Limits::default(), run)?;
+    settle_runs(&settings.state_dir, &recovered, &spool)?;
 
     let broker = Broker { brokers: settings.brokers.clone(), topic: settings.raw_topic.clone() };
     let patience = settings.rules.topic_patience;
     let Some(partitions) = broker.wait_for_partitions(patience, &shutdown).await? else {
         return Ok(Summary { run, ..Summary::default() });
     };
+    let topic = spool.topic(&settings.raw_topic, &partitions, true)?;
+    for (name, partitions) in &recovered.topics {
+        if *name != settings.raw_topic {
+            spool.topic(name, partitions, true)?;
+        }
+    }
 
     ledger.started(run, now_ms())?;
-    let mut source = Running::start(run, &settings, &broker, &partitions, &shutdown)?;
-    let failure = source.watch().await.err();
-    let drawn = source.drain(settings.rules.drain).await;
-    let summary = source.counters.summary(run);
-    let unpublished = drawn.saturating_sub(summary.published);
-    if unpublished == 0 {
-        ledger.ended(run, now_ms(), summary.published)?;
+    let mut source = Running::start(&settings, &spool, topic, &shutdown)?;
+    let failure = source.watch(run, &mut ledger).await.err();
+    let counters = Arc::clone(&source.counters);
+    let waiting = source.drain(settings.rules.drain).await;
+    note_ended_runs(&spool, &mut ledger)?;
+    let summary = counters.summary(run, spool.meter());
+    if spool.unsettled() == 0 {
+        ledger.ended(run, now_ms(), spool.drawn())?;
     }
-    match failure {
-        Some(failure) => {
-            if unpublished > 0 {
-                warn!("{}", SourceError::Unpublished { count: unpublished });
-            }
-            Err(failure)
-        }
-        None if unpublished > 0 => Err(SourceError::Unpublished { count: unpublished }),
-        None => {
-            info!(frames = summary.frames, published = summary.published, "source stopped");
-            Ok(summary)
+    if waiting > 0 {
+        warn!(
+            records = waiting,
+            "the broker did not take them in time: the next start publishes them"
+        );
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    info!(frames = summary.frames, published = summary.published, "source stopped");
+    Ok(summary)
+}
+
+/// Has the spool forget runs of which the ledger knows how they ended.
+fn settle_runs(state_dir: &Path, recovered: &Recovered, spool: &Spool) -> Result<(), SourceError> {
+    let endings = ledger::endings(state_dir)
+        .map_err(|error| SourceError::Ledger { path: state_dir.join(ledger::FILE), error })?;
+    for run in recovered.runs.keys() {
+        if endings.get(run).is_some_and(Option::is_some) {
+            spool.forget_run(*run);
         }
     }
+    Ok(())
+}
+
+/// Writes down that earlier runs have ended, now that all they had is published.
+fn note_ended_runs(spool: &Spool, ledger: &mut Ledger) -> Result<(), SourceError> {
+    for (run, drawn) in spool.ended_runs() {
+        ledger.ended(run, now_ms(), drawn)?;
+        spool.forget_run(run);
+    }
+    Ok(())
 }
 
 /// The tasks of a source.
 struct Running {
-    run: u64,
     counters: Arc<Counters>,
-    outbox: Arc<Outbox>,
+    spool: Arc<Spool>,
     /// Stream and history.
     receivers: JoinSet<Result<(), SourceError>>,
-    publishers: JoinSet<()>,
+    publishers: Publishers,
     /// Receivers end.
     stop: CancellationToken,
-    /// Publishers give up what they hold.
-    abandon: CancellationToken,
 }
 
 impl Running {
     fn start(
-        run: u64,
         settings: &Settings,
-        broker: &Broker,
-        partitions: &[i32],
+        spool: &Arc<Spool>,
+        topic: TopicId,
         shutdown: &CancellationToken,
     ) -> Result<Self, SourceError> {
         let counters = Arc::new(Counters::default());
-        let (outbox, lanes) = Outbox::new(partitions.len(), settings.rules.queue_bytes);
-        let outbox = Arc::new(outbox);
-        let (stop, abandon) = (shutdown.child_token(), CancellationToken::new());
-
-        let mut publishers = JoinSet::new();
-        for (partition, lane) in partitions.iter().zip(lanes) {
-            let publisher = Publisher {
-                run,
-                partition: *partition,
-                broker: broker.clone(),
-                linger: settings.linger,
-                counters: Arc::clone(&counters),
-                abandon: abandon.clone(),
-            };
-            publishers.spawn(publisher.run(lane));
-        }
+        let stop = shutdown.child_token();
+        let cluster = Cluster { brokers: settings.brokers.as_slice().into() };
+        let publishers = Publishers::start(spool, cluster, settings.linger);
 
         let mut receivers = JoinSet::new();
         let stream = Stream {
@@ -111,7 +124,8 @@ impl Running {
             api_key: settings.api_key.clone(),
             subs: settings.subs.clone(),
             rules: settings.rules,
-            outbox: Arc::clone(&outbox),
+            spool: Arc::clone(spool),
+            topic,
             counters: Arc::clone(&counters),
         };
         receivers.spawn(stream.run(stop.clone()));
@@ -121,28 +135,32 @@ impl Running {
                 settings.rest_url.clone(),
                 settings.api_key.clone(),
                 settings.rules,
-                Arc::clone(&outbox),
+                (Arc::clone(spool), topic),
                 Arc::clone(&counters),
             )?;
             receivers.spawn(fetcher.run(jobs, stop.clone()));
         }
-        Ok(Running { run, counters, outbox, receivers, publishers, stop, abandon })
+        Ok(Running { counters, spool: Arc::clone(spool), receivers, publishers, stop })
     }
 
     /// Returns when it is time to stop, with the reason if it is an error.
-    async fn watch(&mut self) -> Result<(), SourceError> {
+    async fn watch(&mut self, run: u64, ledger: &mut Ledger) -> Result<(), SourceError> {
         let mut every = interval_at(Instant::now() + SUMMARY_EVERY, SUMMARY_EVERY);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 // The history ends by itself; the stream only when told to, or with an error.
                 Some(ended) = self.receivers.join_next() => ended.map_err(broken)??,
-                Some(ended) = self.publishers.join_next() => {
-                    ended.map_err(broken)?;
-                    return Err(SourceError::Internal("a publisher ended before its time".into()));
+                error = self.publishers.broken() => return Err(error),
+                () = self.spool.news() => {
+                    note_ended_runs(&self.spool, ledger)?;
+                    for lost in self.spool.take_lost() {
+                        warn!(?lost, "the spool is full: the oldest records went");
+                    }
+                    self.spool.lost_told();
                 }
                 _ = every.tick() => {
-                    let now = self.counters.summary(self.run);
+                    let now = self.counters.summary(run, self.spool.meter());
                     info!(
                         frames = now.frames,
                         bytes = now.bytes,
@@ -151,6 +169,7 @@ impl Running {
                         too_large = now.too_large,
                         reconnects = now.reconnects,
                         publish_retries = now.publish_retries,
+                        waiting = self.spool.waiting(),
                         "so far"
                     );
                 }
@@ -159,8 +178,8 @@ impl Running {
     }
 
     /// Ends every task: first who receives, then, when all they held is published or `deadline` is
-    /// over, who publishes. Returns how many sequence numbers were drawn.
-    async fn drain(&mut self, deadline: Duration) -> u64 {
+    /// over, who publishes. Returns how many records wait in the spool.
+    async fn drain(mut self, deadline: Duration) -> u64 {
         self.stop.cancel();
         let at = Instant::now() + deadline;
         let received =
@@ -168,17 +187,7 @@ impl Running {
         if received.await.is_err() {
             self.receivers.shutdown().await;
         }
-        let drawn = self.outbox.drawn();
-        // The last sender goes, so the lanes end once they are empty.
-        self.outbox = Arc::new(Outbox::new(0, 0).0);
-        let published = tokio::time::timeout_at(at, async {
-            while self.publishers.join_next().await.is_some() {}
-        });
-        if published.await.is_err() {
-            self.abandon.cancel();
-            self.publishers.shutdown().await;
-        }
-        drawn
+        self.publishers.stop(at.saturating_duration_since(Instant::now())).await
     }
 }
 

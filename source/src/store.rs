@@ -34,6 +34,17 @@ pub fn save<T: Serialize>(path: &Path, what: &T) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Replaces the file as [`save`] does, without waiting for the disk: a crash of the process leaves one of
+/// the two, after one of the machine the file may be damaged.
+///
+/// # Errors
+/// The folder can't be written.
+pub fn replace<T: Serialize>(path: &Path, what: &T) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, serde_json::to_vec(what)?)?;
+    fs::rename(&new, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

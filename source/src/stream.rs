@@ -1,9 +1,8 @@
-//! The live stream: one WebSocket after the other, from each every data frame to the outbox as it
+//! The live stream: one WebSocket after the other, from each every data frame to the spool as it
 //! came. What to answer and when to leave is decided by [`Session`], how long to wait by
 //! [`Backoff`]; this module does the I/O between them.
 //!
-//! It waits for the broker only through the outbox's bound, and while it waits it reads nothing,
-//! not even pings.
+//! It never waits for the broker, only for a disk that can't be written.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -28,9 +27,9 @@ use crate::classify::{Class, Control, classify};
 use crate::clock::now_ms;
 use crate::counters::Counters;
 use crate::error::SourceError;
-use crate::outbox::{Burst, Outbox};
 use crate::session::{Action, Cause, Session};
 use crate::settings::Rules;
+use crate::spool::{Burst, Spool, TopicId};
 
 /// TCP, TLS and upgrade together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -56,7 +55,9 @@ pub struct Stream {
     /// Waits and limits.
     pub rules: Rules,
     /// Where data frames go.
-    pub outbox: Arc<Outbox>,
+    pub spool: Arc<Spool>,
+    /// For which topic.
+    pub topic: TopicId,
     /// Where they are counted.
     pub counters: Arc<Counters>,
 }
@@ -89,14 +90,14 @@ struct Inbox {
 }
 
 impl Stream {
-    /// Keeps a connection until told to shut down; all frames received are then in the outbox.
+    /// Keeps a connection until told to shut down; all frames received are then in the spool.
     ///
     /// # Errors
     /// [`SourceError::Unauthorized`], at once: no other key is going to come.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), SourceError> {
         let mut waits = Waits::default();
         let mut last_cause = None;
-        let burst = Burst::new(&self.outbox);
+        let burst = Burst::new(&self.spool);
         let mut inbox = Inbox { burst, controls: Vec::new(), key: Vec::new() };
         let mut sockets = 0;
         loop {
@@ -176,7 +177,7 @@ impl Stream {
                 *waits = Waits::default();
                 self.counters.frames.add(frames);
                 self.counters.bytes.add(bytes);
-                self.outbox.send(&mut inbox.burst).await?;
+                self.spool.append(&mut inbox.burst).await;
             }
             let mut end = None;
             for (control, frame) in inbox.controls.drain(..) {
@@ -241,7 +242,7 @@ impl Stream {
                     Class::Control(control) => inbox.controls.push((control, frame)),
                     Class::Data(_) => {
                         let now = *now.get_or_insert_with(now_ms);
-                        inbox.burst.push(&self.outbox, &inbox.key, &frame, now, None);
+                        inbox.burst.push(self.topic, &inbox.key, &frame, now, None);
                     }
                 }
                 let (frames, bytes) = inbox.burst.counts();

@@ -1,7 +1,7 @@
 //! Which candles are asked for, and a scripted vendor's answers over real sockets.
 
 use super::*;
-use crate::testing::{in_time, key, outbox, receive, rest as vendor, rest_by, rules};
+use crate::testing::{in_time, key, receive, rest as vendor, rest_by, rules, spool};
 
 #[test]
 fn each_pair_is_asked_for_once_per_interval() {
@@ -55,14 +55,14 @@ async fn fetch(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let subs: Vec<String> = pairs.iter().map(|pair| format!("0~{pair}")).collect();
     let (url, server) = vendor(answers).await;
-    let (outbox, mut lane) = outbox(1 << 20);
+    let (spool, topic, mut taker) = spool();
     let counters = Arc::<Counters>::default();
-    let fetcher = Fetcher::new(url, key(), rules(), outbox, Arc::clone(&counters)).unwrap();
+    let fetcher = Fetcher::new(url, key(), rules(), (spool, topic), Arc::clone(&counters)).unwrap();
     let run = fetcher.run(jobs(&subs, &[Unit::Minute], 7), CancellationToken::new());
     in_time(run).await.unwrap();
     let bodies = usize::try_from(counters.bodies.get()).unwrap();
-    let sent = receive(&mut lane, bodies).await;
-    assert!(lane.recv().await.is_none());
+    let sent = receive(&mut taker, bodies).await;
+    assert!(taker.is_empty());
     let headers = sent.first().map(|sent| sent.headers.clone()).unwrap_or_default();
     let text = |value| String::from_utf8(value).unwrap();
     let published = sent.into_iter().map(|sent| (sent.key, text(sent.value))).collect();
@@ -150,14 +150,14 @@ async fn fetch_large(
     const NOW: i64 = 1_510_374_600;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (url, server) = rest_by(requests, move |asked| (200, minutes(asked, NOW, row))).await;
-    let (outbox, mut lane) = outbox(1 << 24);
+    let (spool, topic, mut taker) = spool();
     let counters = Arc::<Counters>::default();
-    let fetcher = Fetcher::new(url, key(), rules(), outbox, Arc::clone(&counters)).unwrap();
+    let fetcher = Fetcher::new(url, key(), rules(), (spool, topic), Arc::clone(&counters)).unwrap();
     let subs = ["0~A~BTC~USD".to_owned()];
     let run = fetcher.run(jobs(&subs, &[Unit::Minute], 7), CancellationToken::new());
     in_time(run).await.unwrap();
     let bodies = usize::try_from(counters.bodies.get()).unwrap();
-    let sent = receive(&mut lane, bodies).await;
+    let sent = receive(&mut taker, bodies).await;
     (sent, in_time(server).await.unwrap(), bodies)
 }
 

@@ -2,33 +2,33 @@
 
 use super::*;
 use crate::clock::now_ms;
-use crate::outbox::Lane;
-use crate::testing::{Streamer, in_time, key, outbox, receive, rules};
+use crate::testing::{Streamer, Taker, in_time, key, receive, rules, spool};
 use tokio::task::JoinHandle;
 
 const WELCOME: &str = r#"{"TYPE":"20","MESSAGE":"STREAMERWELCOME","SOCKETS_REMAINING":0}"#;
 const TRADE: &str = r#"{"TYPE":"0","M":"Coinbase","FSYM":"BTC","TSYM":"USD","F":"1","ID":"1","TS":1618335982,"Q":0.0001,"P":63240}"#;
 
 struct Source {
-    lane: Lane,
+    taker: Taker,
     counters: Arc<Counters>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), SourceError>>,
 }
 
-fn start(url: &str, rules: Rules, key: ApiKey, capacity: u32) -> Source {
-    let (outbox, lane) = outbox(capacity);
+fn start(url: &str, rules: Rules, key: ApiKey) -> Source {
+    let (spool, topic, taker) = spool();
     let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
     let stream = Stream {
         url: url.to_owned(),
         api_key: key,
         subs: vec!["0~Coinbase~BTC~USD".into(), "5~CCCAGG~BTC~USD".into()],
         rules,
-        outbox,
+        spool,
+        topic,
         counters: Arc::clone(&counters),
     };
     let task = tokio::spawn(stream.run(shutdown.clone()));
-    Source { lane, counters, shutdown, task }
+    Source { taker, counters, shutdown, task }
 }
 
 /// Welcomes a connection and takes its SubAdd.
@@ -46,7 +46,7 @@ async fn welcome(streamer: &Streamer) -> WebSocketStream<TcpStream> {
 #[tokio::test]
 async fn every_data_frame_goes_on_verbatim_from_the_first_one_and_no_control_frame_does() {
     let streamer = Streamer::bind().await;
-    let mut source = start(&streamer.url, rules(), key(), 1 << 20);
+    let mut source = start(&streamer.url, rules(), key());
     let mut socket = streamer.accept().await.unwrap();
     // It says nothing before it is welcomed.
     let early = tokio::time::timeout(Duration::from_millis(100), socket.next()).await;
@@ -78,7 +78,7 @@ async fn every_data_frame_goes_on_verbatim_from_the_first_one_and_no_control_fra
         }
     }
     socket.flush().await.unwrap();
-    let sent = receive(&mut source.lane, frames.len()).await;
+    let sent = receive(&mut source.taker, frames.len()).await;
     for (n, (sent, (frame, key))) in sent.iter().zip(frames).enumerate() {
         assert_eq!((sent.value.as_slice(), sent.key.as_str()), (frame, key));
         assert_eq!(sent.headers, format!("seq=0000000000000001:{n}"));
@@ -87,7 +87,7 @@ async fn every_data_frame_goes_on_verbatim_from_the_first_one_and_no_control_fra
     source.shutdown.cancel();
     in_time(source.task).await.unwrap().unwrap();
     assert_eq!(source.counters.frames.get(), 7);
-    assert!(source.lane.recv().await.is_none(), "nothing but data frames");
+    assert!(source.taker.is_empty(), "nothing but data frames");
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn pings_are_answered_and_fragments_put_together() {
     use tokio_tungstenite::tungstenite::protocol::frame::Frame;
     use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
     let streamer = Streamer::bind().await;
-    let mut source = start(&streamer.url, rules(), key(), 1 << 20);
+    let mut source = start(&streamer.url, rules(), key());
     let mut socket = welcome(&streamer).await;
     socket.send(Message::Ping("are you there".into())).await.unwrap();
     let pong = in_time(socket.next()).await.unwrap().unwrap();
@@ -106,7 +106,7 @@ async fn pings_are_answered_and_fragments_put_together() {
     };
     socket.send(part(first, Data::Text, false)).await.unwrap();
     socket.send(part(second, Data::Continue, true)).await.unwrap();
-    assert_eq!(receive(&mut source.lane, 1).await[0].value, TRADE.as_bytes());
+    assert_eq!(receive(&mut source.taker, 1).await[0].value, TRADE.as_bytes());
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_refused_key_ends_the_stream_at_once_and_for_good() {
     for wrong_key in [true, false] {
         let streamer = Streamer::bind().await;
         let key = if wrong_key { ApiKey::new("wrong").unwrap() } else { key() };
-        let source = start(&streamer.url, rules(), key, 1 << 20);
+        let source = start(&streamer.url, rules(), key);
         let socket = streamer.accept().await;
         assert_eq!(socket.is_none(), wrong_key);
         if let Some(mut socket) = socket {
@@ -132,7 +132,7 @@ async fn a_refused_key_ends_the_stream_at_once_and_for_good() {
 #[tokio::test]
 async fn a_refusal_counts_also_behind_a_welcome_on_a_socket_that_is_closed() {
     let streamer = Streamer::bind().await;
-    let source = start(&streamer.url, rules(), key(), 1 << 20);
+    let source = start(&streamer.url, rules(), key());
     let mut socket = streamer.accept().await.unwrap();
     let refusal = r#"{"TYPE":"401","MESSAGE":"UNAUTHORIZED"}"#;
     for message in [Message::text(WELCOME), Message::text(refusal), Message::Close(None)] {
@@ -147,7 +147,7 @@ async fn a_refusal_counts_also_behind_a_welcome_on_a_socket_that_is_closed() {
 async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() {
     let streamer = Streamer::bind().await;
     let rules = Rules { silence: Duration::from_millis(300), ..rules() };
-    let mut source = start(&streamer.url, rules, key(), 1 << 20);
+    let mut source = start(&streamer.url, rules, key());
     let force = r#"{"TYPE":"500","MESSAGE":"FORCE_DISCONNECT"}"#;
     let crowded = r#"{"TYPE":"429","MESSAGE":"TOO_MANY_SOCKETS_MAX_1_PER_CLIENT"}"#;
     let mut socket = welcome(&streamer).await;
@@ -160,7 +160,7 @@ async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() 
         (Some(""), rules.reconnect.floor),
     ] {
         socket.send(Message::text(TRADE)).await.unwrap();
-        receive(&mut source.lane, 1).await;
+        receive(&mut source.taker, 1).await;
         let ended = Instant::now();
         let old = match last_words {
             Some("") => {
@@ -185,7 +185,7 @@ async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() 
 #[tokio::test]
 async fn a_server_that_accepts_and_drops_is_called_less_and_less_often() {
     let streamer = Streamer::bind().await;
-    let source = start(&streamer.url, rules(), key(), 1 << 20);
+    let source = start(&streamer.url, rules(), key());
     let mut before = None;
     for step in [0, 50, 100, 200, 400, 400] {
         // Welcomed is not enough, only data counts.
@@ -203,21 +203,20 @@ async fn a_server_that_accepts_and_drops_is_called_less_and_less_often() {
 async fn a_vendor_out_of_reach_is_tried_until_it_is_there() {
     // An address at which nobody listens yet.
     let url = Streamer::bind().await.url;
-    let mut source = start(&url, rules(), key(), 1 << 20);
+    let mut source = start(&url, rules(), key());
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert!(!source.task.is_finished());
     let back = Streamer::at(url[5..].trim_end_matches("/v2")).await;
     let mut socket = welcome(&back).await;
     socket.send(Message::text(TRADE)).await.unwrap();
-    receive(&mut source.lane, 1).await;
+    receive(&mut source.taker, 1).await;
 }
 
 #[tokio::test]
-async fn a_full_queue_stops_the_reading_and_loses_nothing() {
+async fn frames_that_nobody_takes_hold_nothing_up_and_come_in_order_later() {
     const FRAMES: usize = 50_000;
     let streamer = Streamer::bind().await;
-    // Room for about a hundred frames.
-    let mut source = start(&streamer.url, rules(), key(), 20_000);
+    let mut source = start(&streamer.url, rules(), key());
     let mut socket = welcome(&streamer).await;
     let sender = tokio::spawn(async move {
         for n in 0..FRAMES {
@@ -227,31 +226,16 @@ async fn a_full_queue_stops_the_reading_and_loses_nothing() {
         socket.flush().await.unwrap();
         socket
     });
-    let first = in_time(source.lane.recv()).await.unwrap();
-    let mut ids: Vec<Vec<u8>> = first.records(0).map(|r| r.value.unwrap()).collect();
-    // While this batch is held there is no more room, so the counter has to stand still.
-    let mut seen = source.counters.frames.get();
+    let _socket = in_time(sender).await.unwrap();
     in_time(async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let now = source.counters.frames.get();
-            if now == seen {
-                break;
-            }
-            seen = now;
+        while source.counters.frames.get() < FRAMES as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    assert!(usize::try_from(seen).unwrap() < FRAMES, "all {seen} frames were taken in");
-    drop(first);
-    while ids.len() < FRAMES {
-        let batch = in_time(source.lane.recv()).await.unwrap();
-        ids.extend(batch.records(0).map(|r| r.value.unwrap()));
+    for (n, sent) in receive(&mut source.taker, FRAMES).await.iter().enumerate() {
+        assert!(sent.value.ends_with(format!(r#""ID":"{n}"}}"#).as_bytes()), "at {n}");
     }
-    for (n, frame) in ids.iter().enumerate() {
-        assert!(frame.ends_with(format!(r#""ID":"{n}"}}"#).as_bytes()), "at {n}");
-    }
-    drop(in_time(sender).await.unwrap());
 }
 
 #[tokio::test]
@@ -259,7 +243,7 @@ async fn a_server_without_tls_where_tls_is_asked_for_is_tried_again() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("wss://{}/v2", listener.local_addr().unwrap());
-    let source = start(&url, rules(), key(), 1 << 20);
+    let source = start(&url, rules(), key());
     for _ in 0..2 {
         let (mut socket, _) = in_time(listener.accept()).await.unwrap();
         let hello = tokio::io::AsyncReadExt::read_u8(&mut socket).await.unwrap();
