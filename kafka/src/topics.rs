@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -15,6 +16,8 @@ use crate::error::{KafkaError, Result, check};
 
 /// `RESOURCE_TYPE` of a topic in `DescribeConfigs`.
 const TOPIC_RESOURCE: i8 = 2;
+/// `CONFIG_SOURCE` of a setting that the topic itself was given.
+const OF_TOPIC: i8 = 1;
 
 /// A topic to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +166,24 @@ impl Client {
     ///
     /// [`KafkaError::UnknownTopic`] when it does not exist.
     pub async fn topic_settings(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        self.describe(name, |_| true).await
+    }
+
+    /// The settings that a topic was given, without what it has by default: with them another topic can
+    /// be made like it.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaError::UnknownTopic`] when it does not exist.
+    pub async fn topic_overrides(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        self.describe(name, is_override).await
+    }
+
+    async fn describe(
+        &self,
+        name: &str,
+        wanted: impl Fn(&DescribeConfigsResourceResult) -> bool,
+    ) -> Result<BTreeMap<String, String>> {
         let resource = DescribeConfigsResource::default()
             .with_resource_type(TOPIC_RESOURCE)
             .with_resource_name(StrBytes::from_string(name.to_owned()))
@@ -183,15 +204,20 @@ impl Client {
                     message,
                     || format!("topic {name}"),
                 )?;
+                let found = result.configs.into_iter().filter(&wanted);
                 // A setting without a value is one that the broker keeps to itself.
-                settings.extend(result.configs.into_iter().filter_map(|setting| {
-                    Some((setting.name.to_string(), setting.value?.to_string()))
-                }));
+                settings
+                    .extend(found.filter_map(|s| Some((s.name.to_string(), s.value?.to_string()))));
             }
             Ok(settings)
         })
         .await
     }
+}
+
+/// Whether a topic was given this setting, and another one may be, too.
+fn is_override(setting: &DescribeConfigsResourceResult) -> bool {
+    setting.config_source == OF_TOPIC && !setting.read_only && !setting.is_sensitive
 }
 
 fn creatable(spec: &TopicSpec) -> CreatableTopic {
@@ -205,4 +231,23 @@ fn creatable(spec: &TopicSpec) -> CreatableTopic {
         .with_num_partitions(spec.partitions)
         .with_replication_factor(spec.replication_factor)
         .with_configs(spec.settings.iter().map(setting).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_topic_was_given_can_be_given_to_another() {
+        let setting = |source, read_only, sensitive| {
+            DescribeConfigsResourceResult::default()
+                .with_config_source(source)
+                .with_read_only(read_only)
+                .with_is_sensitive(sensitive)
+        };
+        assert!(is_override(&setting(OF_TOPIC, false, false)));
+        for not in [(5, false, false), (4, false, false), (1, true, false), (1, false, true)] {
+            assert!(!is_override(&setting(not.0, not.1, not.2)), "{not:?}");
+        }
+    }
 }

@@ -102,6 +102,17 @@ pub enum Status {
     Error,
 }
 
+impl Status {
+    /// The text in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Accepted => "accepted",
+            Status::Error => "error",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,5 +130,12 @@ mod tests {
             assert_eq!(serde_json::to_string(&envelope).unwrap(), json);
         }
         assert!(serde_json::from_str::<Envelope>(r#"{"action":"SELL_EVERYTHING"}"#).is_err());
+    }
+
+    #[test]
+    fn a_status_is_in_json_what_it_says() {
+        for status in [Status::Ok, Status::Accepted, Status::Error] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! What every program of tickpanda does before it does its own: `.env`, the log, and when to stop.
+//! What every program of tickpanda does beside its own work: `.env`, the log, when to stop, and HTTP
+//! for operators.
 //!
 //! It knows no other room and no setting of theirs, and must never print a value from outside: a line
 //! of `.env`, or a variable, may be a secret.
 
 mod dotenv;
+pub mod http;
 mod log;
 mod stop;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SinkError;
 use crate::health::Health;
-use crate::http::Server;
+use crate::http;
 use crate::latest::LatestTask;
 
 /// The tasks, which end with this value.
@@ -28,15 +28,15 @@ impl Beside {
     /// # Errors
     /// [`SinkError::Setting`] where the port can't be had.
     pub(crate) async fn start(
-        http: Option<SocketAddr>,
+        listen: Option<SocketAddr>,
         health: &Arc<Health>,
         cache: Option<LatestTask>,
         stop: &CancellationToken,
     ) -> Result<Self, SinkError> {
         let mut beside = Beside::default();
-        if let Some(address) = http {
-            let server = Server::bind(address).await?;
-            beside.tasks.spawn(server.run(Arc::clone(health), stop.clone()));
+        if let Some(address) = listen {
+            let server = http::bind(address).await?;
+            beside.tasks.spawn(http::run(server, Arc::clone(health), stop.clone()));
         }
         if let Some(cache) = cache {
             beside.tasks.spawn(cache.run(beside.pumps_ended.clone()));

@@ -1,17 +1,15 @@
 //! Whether the sink lives, and whether it does what it is there for: pure questions about what its
 //! parts have seen, and one to the database where nobody has heard of it lately.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tickpanda_program::http::Beat;
 
 use crate::database::Database;
 use crate::outage::{Outage, State};
 use crate::stats::{Behind, Stats};
 
-/// How often the sink's main task shows that it runs.
-const BEAT: Duration = Duration::from_millis(500);
-/// Silence after which it counts as dead. Whatever it waits for, it waits without blocking.
-const DEAD: Duration = Duration::from_secs(10);
 /// What was heard of the database counts for so long.
 const HEARD: Duration = Duration::from_secs(2);
 /// How many late partitions an answer names.
@@ -25,7 +23,7 @@ pub(crate) struct Health {
     pub(crate) stats: Arc<Stats>,
     /// Behind by more than this is not ready.
     pub(crate) ready_lag: Duration,
-    beat: Mutex<Instant>,
+    beat: Beat,
     /// One at a time: whoever asks too often must not take the writers' connections.
     probing: tokio::sync::Mutex<()>,
 }
@@ -40,34 +38,19 @@ impl Health {
         stats: Arc<Stats>,
         ready_lag: Duration,
     ) -> Self {
-        let beat = Mutex::new(Instant::now());
-        Health { database, broker, stats, ready_lag, beat, probing: tokio::sync::Mutex::default() }
+        let (beat, probing) = (Beat::default(), tokio::sync::Mutex::default());
+        Health { database, broker, stats, ready_lag, beat, probing }
     }
 
     /// Shows, for ever, that the task that polls this runs.
     pub(crate) async fn beat(&self) {
-        loop {
-            *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            tokio::time::sleep(BEAT).await;
-        }
+        self.beat.beat().await;
     }
 
     /// Whether the process does anything at all. A task that fails ends the process, so there is
     /// nothing else to ask.
     pub(crate) fn live(&self) -> Result<(), String> {
-        let silent = self.beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        if silent > DEAD {
-            return Err(format!("the main task has not run for {:.1} s", silent.as_secs_f64()));
-        }
-        Ok(())
-    }
-
-    /// For tests: as if the main task had not run for so long.
-    #[cfg(test)]
-    pub(crate) fn hang(&self, silence: Duration) {
-        if let Some(then) = Instant::now().checked_sub(silence) {
-            *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = then;
-        }
+        self.beat.alive()
     }
 
     /// Why the sink does not write what comes within `ready_lag`.
@@ -134,6 +117,7 @@ fn late(behind: &[Behind], allowed: Duration) -> Reasons {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn only_late_partitions_are_named_and_not_all_of_very_many() {

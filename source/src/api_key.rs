@@ -5,7 +5,7 @@ use std::fmt;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 /// The key, already in the form in which it travels: the header `authorization: Apikey {key}`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(HeaderValue);
 
 impl ApiKey {

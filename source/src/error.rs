@@ -60,6 +60,17 @@ pub enum SourceError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// What was kept of commands can't be read.
+    #[error(
+        "{}: {error}; it says which commands have been executed: mend it, or move it away and old commands are forgotten",
+        path.display()
+    )]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: std::io::Error,
+    },
     /// The HTTP client can't be made.
     #[error("HTTP client: {0}")]
     HttpClient(reqwest::Error),
@@ -88,7 +99,11 @@ impl SourceError {
             Self::Unauthorized { .. } => 3,
             Self::TopicMissing { .. } => 4,
             Self::Unpublished { .. } => 5,
-            Self::Ledger { .. } | Self::Spool { .. } | Self::HttpClient(_) | Self::Internal(_) => 1,
+            Self::Ledger { .. }
+            | Self::Spool { .. }
+            | Self::State { .. }
+            | Self::HttpClient(_)
+            | Self::Internal(_) => 1,
         }
     }
 }

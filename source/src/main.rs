@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tickpanda_source::{Args, Settings, SourceError, run, settings};
+use tickpanda_source::ctl::{self, CtlArgs};
+use tickpanda_source::{Args, Cli, Command, Settings, SourceError, run, settings};
 use tracing::error;
 
 fn main() -> ExitCode {
@@ -11,13 +12,23 @@ fn main() -> ExitCode {
     let dotenv = tickpanda_program::dotenv();
     // rskafka logs each failure at several levels; ours is the one line.
     let result = tickpanda_program::log("info,rskafka=off").and(dotenv);
-    let result = result.map_err(SourceError::from).and_then(|()| {
-        let args = Args::parse();
-        let stop_on_stdin_close = args.stop_on_stdin_close;
-        let key = std::env::var_os(settings::API_KEY).map(|key| key.to_string_lossy().into_owned());
-        source(args.check(key.as_deref())?, stop_on_stdin_close)
-    });
-    match result {
+    if let Err(error) = result.map_err(SourceError::from) {
+        error!("{error}");
+        return ExitCode::from(error.exit_code());
+    }
+    let cli = Cli::parse(); // exits with 2 and names the setting
+    match cli.command {
+        None => source(cli.run),
+        Some(Command::Run(args)) => source(*args),
+        Some(Command::Ctl(args)) => order(*args),
+    }
+}
+
+fn source(args: Args) -> ExitCode {
+    let stop_on_stdin_close = args.stop_on_stdin_close;
+    let key = std::env::var_os(settings::API_KEY).map(|key| key.to_string_lossy().into_owned());
+    let result = args.check(key.as_deref());
+    match result.and_then(|settings| stream(settings, stop_on_stdin_close)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -26,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn source(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceError> {
+fn stream(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceError> {
     let internal = |error: std::io::Error| SourceError::Internal(error.to_string());
     // One thread reads the socket, the other talks to the broker.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -41,4 +52,23 @@ fn source(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceErr
     // Not waiting for a name lookup, which can't be cancelled and may take half a minute.
     runtime.shutdown_background();
     result
+}
+
+fn order(args: CtlArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("internal: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(ctl::run(args, &mut std::io::stdout()));
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
 }

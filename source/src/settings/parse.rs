@@ -8,8 +8,12 @@ use tickpanda_model::candle::Unit;
 const DEFAULT_PORT: u16 = 9092;
 /// Longer than any sub of the vendor.
 const MAX_SUB: usize = 128;
+/// Longest name of a source, in characters.
+pub(crate) const MAX_NAME: usize = 200;
+/// Below this the spool could not hold a burst.
+const LEAST_SPOOL: u64 = 16 << 20;
 
-pub(super) fn broker(text: &str) -> Result<String, String> {
+pub(crate) fn broker(text: &str) -> Result<String, String> {
     let text = text.trim();
     let (host, port) = match text.rsplit_once(':') {
         // An IPv6 address is in brackets, and its colons are no port's.
@@ -25,11 +29,11 @@ pub(super) fn broker(text: &str) -> Result<String, String> {
     Ok(format!("{host}:{port}"))
 }
 
-pub(super) fn ws_url(text: &str) -> Result<Url, String> {
+pub(crate) fn ws_url(text: &str) -> Result<Url, String> {
     url(text, &["ws", "wss"])
 }
 
-pub(super) fn rest_url(text: &str) -> Result<Url, String> {
+pub(crate) fn rest_url(text: &str) -> Result<Url, String> {
     url(text, &["http", "https"])
 }
 
@@ -46,7 +50,7 @@ fn url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     Ok(url)
 }
 
-pub(super) fn topic(text: &str) -> Result<String, String> {
+pub(crate) fn topic(text: &str) -> Result<String, String> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if text.is_empty()
         || text.len() > 249
@@ -58,7 +62,7 @@ pub(super) fn topic(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub(super) fn sub(text: &str) -> Result<String, String> {
+pub(crate) fn sub(text: &str) -> Result<String, String> {
     let text = text.trim();
     let channel = text.split('~').next().unwrap_or_default();
     let numbered = !channel.is_empty() && channel.bytes().all(|b| b.is_ascii_digit());
@@ -73,11 +77,31 @@ pub(super) fn sub(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is no sub; one looks like 0~Coinbase~BTC~USD or 5~CCCAGG~BTC~USD"))
 }
 
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    if text.chars().count() > MAX_NAME || text.contains(char::is_control) {
+        return Err(format!("a name is up to {MAX_NAME} characters in one line"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Bytes on disk: a number with or without KiB, MiB, GiB or TiB.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let of_unit = |&(unit, shift): &(&str, u32)| Some((text.strip_suffix(unit)?, shift));
+    let (number, shift) = units.iter().find_map(of_unit).unwrap_or((text, 0));
+    let number = number.trim().parse::<u64>().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| *bytes >= LEAST_SPOOL).ok_or_else(|| {
+        let least = LEAST_SPOOL >> 20;
+        format!("it is a number of bytes such as 4GiB, at least {least}MiB")
+    })
+}
+
 /// Candle units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Units(pub Vec<Unit>);
 
-pub(super) fn history(text: &str) -> Result<Units, String> {
+pub(crate) fn history(text: &str) -> Result<Units, String> {
     if text == "none" {
         return Ok(Units(vec![]));
     }

@@ -1,3 +1,4 @@
+use super::subs::DEFAULT_SUBS;
 use super::*;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
