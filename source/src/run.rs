@@ -4,18 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use tickpanda_model::control::History;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::batch::Headers;
 use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::counters::{Counters, Summary};
 use crate::error::SourceError;
-use crate::history::{self, Fetcher};
+use crate::history::client::Client;
+use crate::history::driver::{Driver, Out};
+use crate::history::job::Job;
+use crate::history::{self, driver};
 use crate::ledger::Ledger;
-use crate::outbox::Outbox;
+use crate::machine::history as history_region;
+use crate::outbox::{Burst, Outbox};
 use crate::publish::Publisher;
 use crate::settings::Settings;
 use crate::stream::Stream;
@@ -115,16 +122,22 @@ impl Running {
             counters: Arc::clone(&counters),
         };
         receivers.spawn(stream.run(stop.clone()));
-        let jobs = history::jobs(&settings.subs, &settings.history, settings.history_limit);
-        if !jobs.is_empty() {
-            let fetcher = Fetcher::new(
-                settings.rest_url.clone(),
-                settings.api_key.clone(),
-                settings.rules,
-                Arc::clone(&outbox),
-                Arc::clone(&counters),
-            )?;
-            receivers.spawn(fetcher.run(jobs, stop.clone()));
+        let wanted = history::jobs(&settings.subs, &settings.history, settings.history_limit);
+        if !wanted.is_empty() {
+            let client = Client::new(settings.rest_url.clone(), settings.api_key.clone())?;
+            let rules = history_region::Rules {
+                retry: settings.rules.rest_retry,
+                attempts: settings.rules.rest_attempts,
+                ..history_region::Rules::default()
+            };
+            let region = history_region::Region::new(rules, None, now_ms());
+            let to_outbox = ToOutbox {
+                burst: Burst::new(&outbox),
+                outbox: Arc::clone(&outbox),
+                counters: Arc::clone(&counters),
+            };
+            let driver = Driver::new(region, client, to_outbox);
+            receivers.spawn(fetch(driver, wanted, stop.clone()));
         }
         Ok(Running { run, counters, outbox, receivers, publishers, stop, abandon })
     }
@@ -180,6 +193,57 @@ impl Running {
         }
         drawn
     }
+}
+
+/// Fetches what is wanted at the start.
+async fn fetch(
+    mut driver: Driver<ToOutbox>,
+    wanted: Vec<History>,
+    stop: CancellationToken,
+) -> Result<(), SourceError> {
+    let (sender, events) = mpsc::channel(wanted.len().max(1));
+    for wanted in wanted {
+        match Job::start_up(&wanted, now_ms()) {
+            // There is room for all of them.
+            Ok(job) => {
+                let _ = sender.try_send(history_region::Event::FetchHistoricalData(Box::new(job)));
+            }
+            Err(problem) => warn!("{}: {problem}", crate::rest::key(&wanted)),
+        }
+    }
+    drop(sender);
+    let _: driver::Ended = driver.run(events, &stop).await;
+    Ok(())
+}
+
+/// The history's way to the publishers.
+struct ToOutbox {
+    outbox: Arc<Outbox>,
+    burst: Burst,
+    counters: Arc<Counters>,
+}
+
+impl Out for ToOutbox {
+    async fn publish(
+        &mut self,
+        key: &str,
+        body: &[u8],
+        received_at: i64,
+        headers: Headers,
+    ) -> Result<(), String> {
+        let headers = Some(Box::new(headers));
+        self.burst.push(&self.outbox, key.as_bytes(), body, received_at, headers);
+        self.burst.take_counts();
+        self.outbox.send(&mut self.burst).await.map_err(|error| error.to_string())?;
+        self.counters.bodies.add(1);
+        Ok(())
+    }
+
+    async fn save(&mut self, _: &history_region::Region) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn done(&mut self, _: &history_region::Done) {}
 }
 
 fn broken(error: JoinError) -> SourceError {
