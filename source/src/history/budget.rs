@@ -59,8 +59,8 @@ impl Budget {
     }
 
     /// The first moment from `now` on at which a call may be made (both in ms since the epoch).
-    pub fn next(&self, now: i64) -> i64 {
-        self.windows.iter().map(|window| window.next(now)).max().unwrap_or(now)
+    pub fn next(&mut self, now: i64) -> i64 {
+        self.windows.iter_mut().map(|window| window.next(now)).max().unwrap_or(now)
     }
 
     /// Makes a call, if it may be made now.
@@ -88,43 +88,53 @@ impl Window {
         now.div_euclid(self.ms / SLICES)
     }
 
-    /// When the tokens of a slice are back. One from the future (the clock was set back) counts as
-    /// taken now, so that nobody waits for a year.
-    fn back(&self, slice: i64, now: i64) -> i64 {
-        (slice.min(self.slice(now)) + 1 + SLICES) * (self.ms / SLICES)
+    /// When the tokens of a slice are back.
+    fn back(&self, slice: i64) -> i64 {
+        (slice + 1 + SLICES) * (self.ms / SLICES)
+    }
+
+    /// Forgets tokens that are back. Ones from the future (the clock was set back) count as taken now,
+    /// so that nobody waits for a year.
+    fn settle(&mut self, now: i64) {
+        let slice = self.slice(now);
+        while self.taken.front().is_some_and(|(taken, _)| self.back(*taken) <= now) {
+            self.taken.pop_front();
+        }
+        let mut calls = 0;
+        while let Some((_, later)) = self.taken.pop_back_if(|(taken, _)| *taken >= slice) {
+            calls += later;
+        }
+        if calls > 0 {
+            self.taken.push_back((slice, calls));
+        }
     }
 
     fn used(&self, now: i64) -> u32 {
-        let out = self.taken.iter().filter(|(slice, _)| self.back(*slice, now) > now);
+        let out = self.taken.iter().filter(|(slice, _)| self.back(*slice) > now);
         out.map(|(_, calls)| calls).sum()
     }
 
-    fn next(&self, now: i64) -> i64 {
+    fn next(&mut self, now: i64) -> i64 {
+        self.settle(now);
         let mut used = self.used(now);
         let mut at = now;
         for (slice, calls) in &self.taken {
             if used < self.most {
                 break;
             }
-            let back = self.back(*slice, now);
-            if back > now {
-                used = used.saturating_sub(*calls);
-                at = at.max(back);
-            }
+            used = used.saturating_sub(*calls);
+            at = at.max(self.back(*slice));
         }
         at
     }
 
     fn take(&mut self, now: i64) {
+        self.settle(now);
         let slice = self.slice(now);
-        while self.taken.front().is_some_and(|(taken, _)| self.back(*taken, now) <= now) {
-            self.taken.pop_front();
+        match self.taken.back_mut() {
+            Some((taken, calls)) if *taken == slice => *calls += 1,
+            _ => self.taken.push_back((slice, 1)),
         }
-        let mut calls = 1;
-        while let Some((_, same)) = self.taken.pop_back_if(|(taken, _)| *taken >= slice) {
-            calls += same;
-        }
-        self.taken.push_back((slice, calls));
     }
 }
 

@@ -141,7 +141,7 @@ impl Walk {
             return Some(*part);
         }
         let rows = u32::try_from(self.remaining()).unwrap_or(u32::MAX).min(self.most);
-        (rows > 0).then_some(Page { to: self.next, limit: (rows - 1).max(1) })
+        (rows > 0).then(|| Page { to: self.next, limit: (rows - 1).max(1) })
     }
 
     /// Whether a page is there, or was asked for in vain because it was too large.

@@ -417,6 +417,8 @@ impl Region {
     /// Smaller pages instead of one that is too large, if it can be shared out.
     fn parts(&self, index: usize, walk: usize, page: Page, answer: &Answer) -> Option<Vec<Page>> {
         let rows = answer.rows.as_ref().filter(|_| answer.too_large)?;
+        // Rows after what was asked for would be asked for in their turn, without end.
+        rows.times.last().filter(|last| **last <= page.to)?;
         let job = &self.jobs[index];
         let request = job.walks.get(walk)?.request(&job.pair, page);
         let parts: Vec<Page> = (pages::pages(&request, &rows.times, answer.size, PAGE).iter())

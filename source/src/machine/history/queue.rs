@@ -65,7 +65,7 @@ impl Region {
     }
 
     /// When the next request may be made, if there is one to make.
-    pub(super) fn next_request(&self, now: i64) -> Option<i64> {
+    pub(super) fn next_request(&mut self, now: i64) -> Option<i64> {
         let (live, backfill) = (self.live.next(now), self.backfill.next(now));
         let next = |job: &Job| {
             let budget = if job.class() == Class::Backfill { backfill } else { live };
@@ -74,7 +74,7 @@ impl Region {
         self.jobs.iter().filter_map(next).min()
     }
 
-    pub(super) fn next_wake(&self, now: i64) -> Option<i64> {
+    pub(super) fn next_wake(&mut self, now: i64) -> Option<i64> {
         if self.stopping {
             return None;
         }
@@ -83,12 +83,14 @@ impl Region {
             Doing::Publishing { again, .. } => again,
             _ => None,
         };
-        let idle = self.doing == Doing::Nothing && !self.store.is_busy();
-        let request = idle.then(|| match &self.pause {
+        let request = match &self.pause {
+            _ if self.doing != Doing::Nothing => None,
             Some(pause) => Some(pause.until),
+            // First what is there must be written down.
+            None if self.store.is_busy() => None,
             None => self.next_request(now),
-        });
-        [store, publish, request.flatten()].into_iter().flatten().min()
+        };
+        [store, publish, request].into_iter().flatten().min()
     }
 
     /// The job has a page more, or less to fetch: on to its next turn, or it has ended.

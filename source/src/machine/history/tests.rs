@@ -58,8 +58,8 @@ fn candles(request: &History, now: i64, listed: i64) -> Answer {
 struct World {
     region: Region,
     now: i64,
-    /// The state file.
-    file: Saved,
+    /// The state file: the region's part, and how many of `done` are in it, to be passed on.
+    file: (Saved, usize),
     /// Every request.
     asked: Vec<History>,
     /// Requests whose bodies are in the spool.
@@ -77,7 +77,7 @@ impl World {
         World {
             region: Region::new(rules, None, NOW),
             now: NOW,
-            file: Saved::default(),
+            file: (Saved::default(), 0),
             asked: vec![],
             spool: vec![],
             done: vec![],
@@ -143,11 +143,24 @@ impl World {
                 self.event(Event::Published { job });
             }
             Effect::Save => {
-                self.file = self.region.saved();
+                self.save();
                 self.event(Event::Saved);
             }
             _ => unreachable!("executed at once"),
         }
+    }
+
+    fn save(&mut self) {
+        self.file = (self.region.saved(), self.done.len());
+    }
+
+    /// `kill -9`, and started again.
+    fn crash(&mut self) {
+        let file = serde_json::to_string(&self.file.0).unwrap();
+        self.waiting.clear();
+        self.done.truncate(self.file.1);
+        let saved = serde_json::from_str(&file).unwrap();
+        self.region = Region::new(self.region.rules, Some(saved), self.now);
     }
 
     /// Works until nothing happens any more before this time.
@@ -217,7 +230,7 @@ fn a_page_is_asked_for_put_into_the_spool_and_written_down_before_the_next_one()
     assert_eq!(world.outcome(), &Outcome::Complete);
     assert_eq!((world.done[0].job.pages, world.done[0].job.rows), (3, 5000));
     assert_eq!(world.name(), Name::Idle);
-    assert_eq!(world.file.jobs, []);
+    assert_eq!(world.file.0.jobs, []);
 }
 
 #[test]
@@ -560,7 +573,7 @@ fn stopping_begins_nothing_and_leaves_everything_written_down() {
     world.event(Event::Stopping);
     world.waiting.retain(|effect| *effect == Effect::Save);
     world.run_well(i64::MAX);
-    assert_eq!((world.asked.len(), world.file.jobs.len()), (1, 2));
+    assert_eq!((world.asked.len(), world.file.0.jobs.len()), (1, 2));
     assert_eq!((world.name(), world.region.wake()), (Name::Idle, None));
     // A file that can't be written holds nobody up.
     let mut world = World::with(vec![hours(Asker::StartUp, "BTC", 10)]);
@@ -686,14 +699,13 @@ proptest! {
                     wanted.push(job.clone());
                     world.want(job);
                     // Whoever says that a job is taken on has written it down.
-                    world.file = world.region.saved();
+                    world.save();
                 }
                 Happens::Execute(reaction, rows, odd, large) => {
                     if world.waiting.is_empty() {
                         continue;
                     }
                     let effect = world.waiting.remove(0);
-                    let done = world.done.len();
                     world.execute(effect, &mut |request, now| {
                         let mut answer = if reaction == Reaction::Publish {
                             candles(request, now, 0)
@@ -707,10 +719,6 @@ proptest! {
                         answer.size = if large { RAW_RECORD * 3 } else { 1000 };
                         answer
                     });
-                    if world.done.len() > done {
-                        // They are owed in the same write as the progress.
-                        world.file = world.region.saved();
-                    }
                 }
                 Happens::Fail => {
                     let Some(effect) = (!world.waiting.is_empty()).then(|| world.waiting.remove(0)) else { continue };
@@ -742,11 +750,8 @@ proptest! {
                     world.event(Event::Tick);
                 }
                 Happens::Crash(ms) => {
-                    let file = serde_json::to_string(&world.file).unwrap();
                     world.now += ms;
-                    world.waiting.clear();
-                    let saved = serde_json::from_str(&file).unwrap();
-                    world.region = Region::new(rules, Some(saved), world.now);
+                    world.crash();
                     world.event(Event::Tick);
                 }
             }
@@ -786,18 +791,15 @@ proptest! {
             if until_crash == Some(0) {
                 until_crash = crashes.next();
                 killed += 1;
-                let file = serde_json::to_string(&world.file).unwrap();
-                world.waiting.clear();
+                world.crash();
                 // What was not even written down is asked for again by whoever asked.
-                let saved: Saved = serde_json::from_str(&file).unwrap();
-                let lost = saved.jobs.is_empty() && written.is_empty() && world.done.is_empty();
-                world.region = Region::new(Rules::default(), Some(saved), world.now);
+                let lost = world.file == (Saved::default(), 0);
                 if lost {
                     world.want(Job::new(Asker::Backfill, &history, NOW).unwrap());
                 }
                 world.event(Event::Tick);
             }
-            until_crash = until_crash.map(|steps| steps - 1);
+            until_crash = until_crash.map(|steps| steps.saturating_sub(1));
             if world.waiting.is_empty() {
                 let Some(wake) = world.region.wake() else { break };
                 world.now = world.now.max(wake);
