@@ -27,15 +27,16 @@ impl Backoff {
     /// The wait after one more failure: `step + 0..step/2`, where `step` doubles from the floor up
     /// to the ceiling.
     pub fn next<R: Rng + ?Sized>(&mut self, bounds: Bounds, rng: &mut R) -> Duration {
-        self.next_by(bounds, rng.random_range(0.0..=1.0))
+        self.after(bounds, rng.random_range(0.0..=1.0))
     }
 
-    /// The same, with a random number from 0 to 1 that was drawn before.
-    pub fn next_by(&mut self, bounds: Bounds, roll: f64) -> Duration {
+    /// As [`next`](Self::next), with the random number itself (0 to 1, others are cut to that).
+    pub fn after(&mut self, bounds: Bounds, roll: f64) -> Duration {
+        let roll = if roll.is_nan() { 0.0 } else { roll.clamp(0.0, 1.0) };
         let doubled = bounds.floor.saturating_mul(2u32.saturating_pow(self.failures));
         let step = doubled.min(bounds.ceiling.max(bounds.floor));
         self.failures = self.failures.saturating_add(1);
-        step + step.div_f64(2.0).mul_f64(roll.clamp(0.0, 1.0))
+        step + step.div_f64(2.0).mul_f64(roll)
     }
 
     /// Forgets the failures. For a stream that means real data has come, not that a socket opened:
@@ -81,6 +82,14 @@ mod tests {
             };
             prop_assert_eq!(waits(seed), waits(seed));
             prop_assert_ne!(waits(seed), waits(seed.wrapping_add(1)));
+        }
+    }
+
+    #[test]
+    fn a_roll_decides_as_a_generator_does() {
+        for (roll, seconds) in [(0.0, 5.0), (0.5, 6.25), (1.0, 7.5), (-3.0, 5.0), (f64::NAN, 5.0)] {
+            let wait = Backoff::default().after(VENDOR, roll).as_secs_f64();
+            assert!((wait - seconds).abs() < 1e-6, "{roll}: {wait}");
         }
     }
 

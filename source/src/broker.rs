@@ -82,7 +82,8 @@ impl Broker {
         .await
     }
 
-    async fn partitions(&self) -> Result<Option<Vec<i32>>, KafkaError> {
+    /// The partitions of the topic; `None` where there is no such topic.
+    pub(crate) async fn partitions(&self) -> Result<Option<Vec<i32>>, KafkaError> {
         let topics = timed(async { self.client().await?.list_topics().await }).await?;
         Ok(topics
             .into_iter()

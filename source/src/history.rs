@@ -1,195 +1,49 @@
-//! Candles by REST: which to ask for, and asking for them one after the other, beside the stream.
-//! Answers go to the spool verbatim, and what the raw topic would not take is asked for again in
-//! smaller pages. An unreachable vendor delays this task and nothing else.
+//! Candles by REST: what is wanted of which pair, page by page and within the vendor's limits, beside
+//! the stream. Answers are published verbatim; an unreachable vendor delays this and nothing else.
+//!
+//! ```text
+//!  start-up ─┐                                  Fetch
+//!  gaps ─────┤        ┌────────────────────────┐ ──▶ client ──▶ https://…/data/v2/histo…
+//!  commands ─┼─ jobs ▶│ machine::history (pure)│ ◀── answer
+//!  backfill ─┘        │ jobs, budgets, waits   │ ──▶ spool          Publish
+//!                     └────────────────────────┘ ──▶ state file     Save
+//!                                                ──▶ who asked      Done
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`job`] | what is wanted, by whom, how far it is (pure) |
+//! | [`walk`] | candles of one interval, page by page backwards (pure) |
+//! | [`gap`] | which candles fill a gap (pure) |
+//! | [`budget`] | how many calls may be made (pure) |
+//! | [`answer`] | what an answer comes to (pure) |
+//! | [`client`] | one request |
+//! | [`driver`] | does what the region says |
+//! | [`settings`] | the budgets as flags |
+//!
+//! **What a crash does.** A page's body goes into the spool first, then the progress is written down,
+//! then the next page is asked for. A crash before the second step forgets one page, the one in flight:
+//! it is fetched again, and its candles, which are in the raw topic twice then, collapse to one row each
+//! in the database. A page whose progress is written down is never asked for again. (The other order
+//! would lose the page.)
 
-use std::collections::VecDeque;
-use std::error::Error as _;
-use std::sync::Arc;
-use std::time::Duration;
-
-use reqwest::Url;
-use reqwest::header::AUTHORIZATION;
 use tickpanda_model::candle::{Interval, Unit};
 use tickpanda_model::control::History;
-use tickpanda_model::limit::RAW_RECORD;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tickpanda_model::time::Bucket;
 
-use crate::api_key::ApiKey;
-use crate::backoff::Backoff;
-use crate::clock::now_ms;
-use crate::counters::Counters;
-use crate::error::SourceError;
-use crate::pages;
-use crate::rest::{self, Reaction};
-use crate::settings::Rules;
-use crate::spool::{Burst, Spool, TopicId, is_too_large};
+pub mod answer;
+pub mod budget;
+pub mod client;
+pub mod driver;
+pub mod gap;
+pub mod job;
+pub mod settings;
+pub mod walk;
 
-/// A whole request, body included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// 2,001 candles are about 400 kB.
-const MAX_BODY: usize = 8 << 20;
-/// As large as a page should be in bytes: rows differ in length, and a page that is too large again
-/// costs two more requests.
-const PAGE: usize = RAW_RECORD * 7 / 8;
-
-/// The REST side of a source.
-#[derive(Debug)]
-pub struct Fetcher {
-    client: reqwest::Client,
-    base: Url,
-    api_key: ApiKey,
-    rules: Rules,
-    spool: Arc<Spool>,
-    topic: TopicId,
-    counters: Arc<Counters>,
-}
-
-impl Fetcher {
-    /// A fetcher for the API at `base`.
-    ///
-    /// # Errors
-    /// [`SourceError::HttpClient`].
-    pub fn new(
-        base: Url,
-        api_key: ApiKey,
-        rules: Rules,
-        (spool, topic): (Arc<Spool>, TopicId),
-        counters: Arc<Counters>,
-    ) -> Result<Self, SourceError> {
-        let client = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .user_agent("tickpanda-source")
-            .build()
-            .map_err(SourceError::HttpClient)?;
-        Ok(Fetcher { client, base, api_key, rules, spool, topic, counters })
-    }
-
-    /// Fetches all of this, within the vendor's rate limit, until told to shut down.
-    ///
-    /// # Errors
-    /// None so far. What the vendor refuses is logged, and published.
-    pub async fn run(
-        self,
-        jobs: Vec<History>,
-        shutdown: CancellationToken,
-    ) -> Result<(), SourceError> {
-        let mut burst = Burst::new(&self.spool);
-        let mut pace = interval(self.rules.rest_pause);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut requests, mut bodies) = (0, 0);
-        let mut jobs = VecDeque::from(jobs);
-        while let Some(job) = jobs.pop_front() {
-            requests += 1;
-            let fetch = self.fetch(&job, &mut pace);
-            let Some(answer) = shutdown.run_until_cancelled(fetch).await else { return Ok(()) };
-            if let Some(body) = answer.body {
-                let (key, headers) = (rest::key(&job), rest::headers(&job));
-                if is_too_large(key.as_bytes(), &body, Some(&headers)) {
-                    let pages = in_pages(&job, &body);
-                    if !pages.is_empty() {
-                        info!(
-                            pair = %key, interval = %job.interval, bytes = body.len(), pages = pages.len(),
-                            "history larger than the topic takes: asking for it in pages"
-                        );
-                        pages.into_iter().rev().for_each(|page| jobs.push_front(page));
-                        continue;
-                    }
-                }
-                burst.push(self.topic, key.as_bytes(), &body, now_ms(), Some(&headers));
-                burst.take_counts();
-                self.spool.append(&mut burst).await;
-                self.counters.bodies.add(1);
-                bodies += 1;
-            }
-            if answer.last {
-                break;
-            }
-        }
-        info!(requests, bodies, "history fetched");
-        Ok(())
-    }
-
-    /// One answer, however many attempts it takes, up to the limit.
-    async fn fetch(&self, job: &History, pace: &mut tokio::time::Interval) -> Answer {
-        let Some(url) = rest::url(&self.base, job) else { return Answer::default() };
-        let (pair, interval) = (rest::key(job), job.interval);
-        let mut backoff = Backoff::default();
-        loop {
-            pace.tick().await;
-            let (reaction, body) = match self.get(url.clone()).await {
-                Ok((status, body)) => (rest::react(status, &body), Some(body)),
-                Err(problem) => (Reaction::Retry(problem), None),
-            };
-            let what = match reaction {
-                Reaction::Publish => return Answer { body, last: false },
-                Reaction::Refused(what) => {
-                    warn!(%pair, %interval, "history refused: {what}");
-                    return Answer { body, last: false };
-                }
-                Reaction::Unauthorized(what) => {
-                    warn!(
-                        "history ends, the vendor refused the API key (CRYPTOCOMPARE_API_KEY): {what}"
-                    );
-                    return Answer { body, last: true };
-                }
-                Reaction::GiveUp(what) => {
-                    warn!(%pair, %interval, "no history: {what}");
-                    return Answer::default();
-                }
-                Reaction::Retry(what) => what,
-            };
-            let first = backoff.failures() == 0;
-            let wait = backoff.next(self.rules.rest_retry, &mut rand::rng());
-            if backoff.failures() >= self.rules.rest_attempts {
-                let attempts = backoff.failures();
-                warn!(%pair, %interval, attempts, "no history, given up: {what}");
-                // It is final now. What is no JSON is not the vendor's answer.
-                let json =
-                    |body: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(body).is_ok();
-                return Answer { body: body.filter(json), last: false };
-            }
-            if first {
-                warn!(%pair, %interval, "no history yet, trying again: {what}");
-            }
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// Status and body, or what went wrong on the way, in words without the address.
-    async fn get(&self, url: Url) -> Result<(u16, Vec<u8>), String> {
-        let in_words = |error: reqwest::Error| {
-            let error = error.without_url();
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            format!("{error}{cause}")
-        };
-        let request = self.client.get(url).header(AUTHORIZATION, self.api_key.authorization());
-        let mut response = request.send().await.map_err(in_words)?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(in_words)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(format!("the answer is larger than {MAX_BODY} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((status, body))
-    }
-}
-
-/// The same candles in answers that fit into a record, if they can be shared out.
-fn in_pages(job: &History, body: &[u8]) -> Vec<History> {
-    pages::times(body).map(|times| pages::pages(job, &times, body.len(), PAGE)).unwrap_or_default()
-}
-
-/// What a request came to.
-#[derive(Debug, Default)]
-struct Answer {
-    /// To be published.
-    body: Option<Vec<u8>>,
-    /// Ask for nothing more.
-    last: bool,
+/// A time for people: `2024-01-01T00:00:00Z`.
+pub(crate) fn utc(seconds: i64) -> String {
+    Bucket::new(seconds)
+        .map_or_else(|| format!("{seconds} s"), |bucket| bucket.to_string().replace(".000Z", "Z"))
 }
 
 /// The newest `limit` candles of each interval for every pair that is subscribed to as trades,

@@ -12,7 +12,6 @@
 //! | [`run`](mod@run) | a source from start to stop |
 //! | [`settings`] | flags, variables, and the vendor's rules as numbers |
 //! | [`stream`] | the WebSocket: connecting, reading, reconnecting |
-//! | [`session`] | what a control frame asks for (pure) |
 //! | [`classify`] | what a frame is and which key it gets (pure) |
 //! | [`history`] | fetching candles at the start |
 //! | [`rest`] | addresses, headers, and the reaction to each answer (pure) |
@@ -28,6 +27,7 @@
 //! Three promises: a frame's bytes are never changed; no frame is dropped silently (what a full
 //! spool loses is counted); the API key goes into one header and nowhere else.
 
+pub mod allocation;
 pub mod api_key;
 pub mod backoff;
 pub mod broker;
@@ -51,7 +51,6 @@ pub mod publish;
 pub mod rest;
 pub mod routes;
 pub mod run;
-pub mod session;
 pub mod settings;
 pub mod spool;
 pub mod store;

@@ -2,36 +2,70 @@
 //! pure function. The answer itself says what is in it, so nothing is asked for that it did not
 //! have, and no page is larger than need be.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use tickpanda_model::control::History;
 
 /// The least rows of a page. `limit=1` gives two rows, and nothing gives one.
 const FLOOR: usize = 2;
 
-/// When the candles of an answer began, oldest first: seconds since the epoch. `None` for what is
-/// no body with rows, v1 or v2.
-pub fn times(body: &[u8]) -> Option<Vec<i64>> {
+/// What an answer holds, as far as paging needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// When each candle began, oldest first: seconds since the epoch.
+    pub times: Vec<i64>,
+    /// Whether there is no candle in it: no row, or only rows whose prices are all zero. The vendor
+    /// sends those for times before a market was listed, and for outages.
+    pub empty: bool,
+}
+
+/// The rows of a body, v1 or v2. `None` for what is no body with rows, oldest first.
+pub fn rows(body: &[u8]) -> Option<Rows> {
     #[derive(Deserialize)]
     struct Body {
         #[serde(rename = "Data")]
-        data: Rows,
+        data: Data,
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Rows {
+    enum Data {
         V1(Vec<Row>),
         V2 {
             #[serde(rename = "Data")]
             rows: Vec<Row>,
         },
     }
+    /// Whether a price is a number and that number is zero; a value that is no number spoils nothing.
+    #[derive(Default)]
+    struct Zero(bool);
+    impl<'de> Deserialize<'de> for Zero {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let value = Value::deserialize(deserializer)?;
+            Ok(Zero(value.as_f64() == Some(0.0)))
+        }
+    }
     #[derive(Deserialize)]
     struct Row {
         time: i64,
+        #[serde(default)]
+        open: Zero,
+        #[serde(default)]
+        high: Zero,
+        #[serde(default)]
+        low: Zero,
+        #[serde(default)]
+        close: Zero,
     }
-    let Body { data: Rows::V1(rows) | Rows::V2 { rows } } = serde_json::from_slice(body).ok()?;
-    let times: Vec<i64> = rows.into_iter().map(|row| row.time).collect();
-    times.is_sorted().then_some(times)
+    let Body { data: Data::V1(rows) | Data::V2 { rows } } = serde_json::from_slice(body).ok()?;
+    let times: Vec<i64> = rows.iter().map(|row| row.time).collect();
+    let empty = rows.iter().all(|row| row.open.0 && row.high.0 && row.low.0 && row.close.0);
+    times.is_sorted().then_some(Rows { times, empty })
+}
+
+/// When the candles of an answer began, oldest first: seconds since the epoch. `None` for what is
+/// no body with rows, v1 or v2.
+pub fn times(body: &[u8]) -> Option<Vec<i64>> {
+    rows(body).map(|rows| rows.times)
 }
 
 /// Requests whose answers hold together the same candles, oldest first, each one of them about as
@@ -134,6 +168,21 @@ mod tests {
                 }
                 assert_eq!(covered, times, "{rows} rows of {size} bytes");
             }
+        }
+    }
+
+    #[test]
+    fn only_rows_whose_prices_are_all_zero_are_no_candles() {
+        let zero = r#"{"time":1,"open":0,"high":0.0,"low":0,"close":0e0,"volumefrom":0}"#;
+        let price = r#"{"time":2,"open":0,"high":0,"low":0,"close":7}"#;
+        let odd = r#"{"time":2,"open":null,"high":"0","low":0,"close":0}"#;
+        let body = |rows: &[&str]| {
+            rows_of(&format!(r#"{{"Response":"Success","Data":{{"Data":[{}]}}}}"#, rows.join(",")))
+        };
+        assert!(body(&[]) && body(&[zero]) && body(&[zero, zero]));
+        assert!(!body(&[zero, price]) && !body(&[odd]) && !body(&[r#"{"time":1}"#]));
+        fn rows_of(body: &str) -> bool {
+            rows(body.as_bytes()).unwrap().empty
         }
     }
 

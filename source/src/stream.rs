@@ -1,17 +1,26 @@
-//! The live stream: one WebSocket after the other, from each every data frame to the spool as it
-//! came. What to answer and when to leave is decided by [`Session`], how long to wait by
-//! [`Backoff`]; this module does the I/O between them.
+//! One socket's task: one WebSocket after the other, from each every data frame to the spool as it
+//! came. What to send and when to leave is decided by the state machine
+//! ([`crate::machine::streaming`]); this module does the I/O between them.
 //!
-//! It never waits for the broker, only for a disk that can't be written.
+//! ```text
+//!  vendor ─▶ read ─▶ classify ─┬─ data ───▶ burst ─▶ spool
+//!                              │    └─────▶ watch ──▶ alarms, what is covered, what is missing
+//!                              └─ control ▶ machine ▶ SubAdd, reconnect, …
+//! ```
+//!
+//! It never waits for the broker; for the disk only as long as that takes a write.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
@@ -19,20 +28,24 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use crate::api_key::ApiKey;
-use crate::backoff::Backoff;
-use crate::classify::{Class, Control, classify};
+use crate::classify::{Class, Control, Data, classify};
 use crate::clock::now_ms;
 use crate::counters::Counters;
+use crate::coverage::Reason;
+use crate::driver::{Driver, Inbox, say};
 use crate::error::SourceError;
-use crate::session::{Action, Cause, Session};
-use crate::settings::Rules;
+use crate::gaps::Notice;
+use crate::machine::streaming::{Cause, CauseKind, Effect, Event};
+use crate::machine::{self, Level};
+use crate::routes::{Known, Routes};
 use crate::spool::{Burst, Spool, TopicId};
+use crate::sub::Sub;
+use crate::vendor::said;
+use crate::watch::{Patience, Watch};
 
-/// TCP, TLS and upgrade together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A peer that does not take our few bytes in this time is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A burst is handed on when it holds this much, whatever else is waiting in the socket.
@@ -40,32 +53,72 @@ const BURST_FRAMES: usize = 1024;
 const BURST_BYTES: usize = 256 * 1024;
 /// No vendor message is known to be larger than some hundred kilobytes.
 const MAX_MESSAGE: usize = 16 << 20;
+/// What tungstenite reads from the socket at once.
+const READ_BUFFER: usize = 64 * 1024;
+/// How long a polite end may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often silence and missing numbers are looked for.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Socket, Cause>> + Send>>;
 
-/// The WebSocket side of a source.
+/// A socket's task.
 #[derive(Debug)]
 pub struct Stream {
+    /// Its number.
+    pub socket: usize,
+    /// The numbers of the other sockets with the same key.
+    pub peers: Vec<usize>,
     /// `ws://` or `wss://` address of the streamer.
     pub url: String,
     /// Sent in the `authorization` header.
     pub api_key: ApiKey,
-    /// What to subscribe to on every connection.
-    pub subs: Vec<String>,
-    /// Waits and limits.
-    pub rules: Rules,
+    /// TCP, TLS and upgrade together.
+    pub connect_timeout: Duration,
+    /// See [`Patience`].
+    pub patience: Patience,
+    /// The state machine.
+    pub driver: Arc<Driver>,
     /// Where data frames go.
     pub spool: Arc<Spool>,
-    /// For which topic.
-    pub topic: TopicId,
-    /// Where they are counted.
-    pub counters: Arc<Counters>,
+    /// To which topics.
+    pub routes: watch::Receiver<Arc<Routes<TopicId>>>,
+    /// What others hear of it.
+    pub links: Links,
 }
 
-/// How a connection ended, short of an error that ends the source.
-enum End {
-    Shutdown,
-    Lost(Cause),
+/// What the sockets tell others.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// The keeper of gaps.
+    pub gaps: mpsc::UnboundedSender<Notice>,
+    /// Who waits for the vendor's answer to a subscription.
+    pub answers: mpsc::UnboundedSender<SubAnswer>,
+    /// When the last frame of any kind came, milliseconds since the epoch.
+    pub last_frame: Arc<AtomicI64>,
+    /// When the last data frame came.
+    pub last_data: Arc<AtomicI64>,
+    /// Where it is counted.
+    pub counters: Arc<Counters>,
+    /// By socket, when data of each sub came last; refreshed every second.
+    pub ages: Arc<Mutex<Vec<Vec<(Sub, Option<i64>)>>>>,
+}
+
+/// The vendor's answer to a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubAnswer {
+    /// The sub.
+    pub sub: Sub,
+    /// Why it is refused, if it is.
+    pub refused: Option<String>,
+}
+
+/// What there is of a connection.
+enum Link {
+    None,
+    Opening(Opening),
+    Open(Box<Socket>),
 }
 
 /// How a reading ended.
@@ -76,225 +129,460 @@ enum Received {
     Closed(String),
 }
 
-#[derive(Default)]
-struct Waits {
-    ordinary: Backoff,
-    crowded: Backoff,
-}
-
-/// Buffers that live as long as the stream.
-struct Inbox {
+/// Buffers that live as long as the task.
+struct Buffers {
     burst: Burst,
     controls: Vec<(Control, Bytes)>,
     key: Vec<u8>,
+    known: Known<TopicId>,
+    notices: Vec<Notice>,
+}
+
+struct Running {
+    stream: Stream,
+    link: Link,
+    watch: Watch,
+    buffers: Buffers,
 }
 
 impl Stream {
-    /// Keeps a connection until told to shut down; all frames received are then in the spool.
+    /// Keeps a connection while subs are wanted, until told to stop; all frames received are then in
+    /// the spool.
     ///
     /// # Errors
-    /// [`SourceError::Unauthorized`], at once: no other key is going to come.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), SourceError> {
-        let mut waits = Waits::default();
-        let mut last_cause = None;
-        let burst = Burst::new(&self.spool);
-        let mut inbox = Inbox { burst, controls: Vec::new(), key: Vec::new() };
-        let mut sockets = 0;
+    /// [`SourceError::Unauthorized`] once no socket is left whose key the vendor takes.
+    pub async fn run(
+        self,
+        mut inbox: Inbox<Effect>,
+        stop: CancellationToken,
+    ) -> Result<(), SourceError> {
+        let buffers = Buffers {
+            burst: Burst::new(&self.spool),
+            controls: Vec::new(),
+            key: Vec::new(),
+            known: Known::default(),
+            notices: Vec::new(),
+        };
+        let mut running =
+            Running { stream: self, link: Link::None, watch: Watch::default(), buffers };
+        running.rewatch();
+        let mut check = interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let end = match shutdown.run_until_cancelled(self.connect()).await {
-                None => return Ok(()),
-                Some(Err(end)) => end?,
-                Some(Ok(socket)) => {
-                    info!(url = %self.url, subs = self.subs.len(), "connected");
-                    last_cause = None;
-                    self.counters.reconnects.add(usize::from(sockets > 0));
-                    sockets += 1;
-                    self.serve(socket, &mut inbox, &mut waits, &shutdown).await?
-                }
-            };
-            let End::Lost(cause) = end else { return Ok(()) };
-            let wait = waits.next(&cause, &self.rules);
-            let (Cause::Ordinary(text) | Cause::Crowded(text)) = &cause;
-            let (url, wait_s) = (&self.url, wait.as_secs_f32());
-            if last_cause.as_ref() == Some(&cause) {
-                debug!(%url, wait_s, "no stream: {text}");
-            } else {
-                warn!(%url, wait_s, "no stream: {text}; trying again, and again until it works");
-            }
-            last_cause = Some(cause);
-            if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A socket, or how the attempt ended.
-    async fn connect(&self) -> Result<Socket, Result<End, SourceError>> {
-        let lost = |text: String| Ok(End::Lost(Cause::Ordinary(text)));
-        let mut request = (self.url.as_str()).into_client_request().map_err(|error| {
-            Err(SourceError::Setting { name: "--ws-url", problem: error.to_string() })
-        })?;
-        request.headers_mut().insert(AUTHORIZATION, self.api_key.authorization());
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
-        match timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await
-        {
-            Ok(Ok((socket, _))) => Ok(socket),
-            Err(_) => Err(lost(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
-            Ok(Err(WsError::Http(response))) => Err(match response.status() {
-                StatusCode::UNAUTHORIZED => {
-                    Err(SourceError::Unauthorized { info: "HTTP 401 at the upgrade".into() })
-                }
-                StatusCode::TOO_MANY_REQUESTS => Ok(End::Lost(Cause::Crowded("HTTP 429".into()))),
-                status => lost(format!("HTTP {status}")),
-            }),
-            Ok(Err(error)) => Err(lost(format!("cannot connect: {error}"))),
-        }
-    }
-
-    /// One connection, until it ends.
-    async fn serve(
-        &self,
-        mut socket: Socket,
-        inbox: &mut Inbox,
-        waits: &mut Waits,
-        shutdown: &CancellationToken,
-    ) -> Result<End, SourceError> {
-        let mut session = Session::new(&self.subs);
-        loop {
-            let silence = Instant::now() + self.rules.silence;
-            let received = tokio::select! {
+            let wake = running.wake();
+            let event = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {
-                    close(&mut socket).await;
-                    return Ok(End::Shutdown);
+                () = stop.cancelled() => {
+                    running.step(Event::Stop).await?;
+                    return Ok(());
                 }
-                received = timeout_at(silence, self.read(&mut socket, inbox)) => received,
-            };
-            let (frames, bytes) = inbox.burst.take_counts();
-            if frames > 0 {
-                *waits = Waits::default();
-                self.counters.frames.add(frames);
-                self.counters.bytes.add(bytes);
-                self.spool.append(&mut inbox.burst).await;
-            }
-            let mut end = None;
-            for (control, frame) in inbox.controls.drain(..) {
-                for action in session.on_control(control, &frame) {
-                    // All of them: behind a welcome that can't be answered any more there may be the
-                    // refusal that closed the socket, and what follows depends on that.
-                    if end.is_none() || !matches!(action, Action::Send(_)) {
-                        end = act(action, &mut socket).await?.or(end);
+                Some(effects) = inbox.recv() => {
+                    running.rewatch();
+                    running.act(effects).await?;
+                    continue;
+                }
+                () = sleep_until(wake) => Event::Tick,
+                _ = check.tick() => {
+                    running.check().await?;
+                    continue;
+                }
+                opened = opening(&mut running.link) => match opened {
+                    Ok(socket) => {
+                        running.link = Link::Open(Box::new(socket));
+                        Event::Opened
                     }
+                    Err(cause) => {
+                        running.link = Link::None;
+                        Event::Ended(cause)
+                    }
+                },
+                received = running.read() => {
+                    running.received(received).await?;
+                    continue;
                 }
+            };
+            running.step(event).await?;
+        }
+    }
+
+    /// A socket, or why there is none.
+    fn connect(&self) -> Opening {
+        let (url, key, limit) = (self.url.clone(), self.api_key.clone(), self.connect_timeout);
+        Box::pin(async move {
+            let failed = |text: String| Cause { kind: CauseKind::ConnectFailed, text };
+            let request = url.as_str().into_client_request();
+            let mut request = request.map_err(|error| failed(error.to_string()))?;
+            request.headers_mut().insert(AUTHORIZATION, key.authorization());
+            let config = WebSocketConfig::default()
+                .read_buffer_size(READ_BUFFER)
+                .max_message_size(Some(MAX_MESSAGE))
+                .max_frame_size(Some(MAX_MESSAGE));
+            let connecting = connect_async_with_config(request, Some(config), true);
+            match timeout(limit, connecting).await {
+                Ok(Ok((socket, _))) => Ok(socket),
+                Err(_) => Err(failed(format!("no answer within {} s", limit.as_secs_f32()))),
+                Ok(Err(WsError::Http(response))) => Err(match response.status() {
+                    StatusCode::UNAUTHORIZED => Cause {
+                        kind: CauseKind::Unauthorized,
+                        text: "HTTP 401 at the upgrade".to_owned(),
+                    },
+                    StatusCode::TOO_MANY_REQUESTS => {
+                        Cause { kind: CauseKind::Crowded, text: "HTTP 429".to_owned() }
+                    }
+                    status => failed(format!("HTTP {status}")),
+                }),
+                Ok(Err(error)) => Err(failed(format!("cannot connect: {error}"))),
             }
-            if let Some(end) = end {
-                close(&mut socket).await;
-                return Ok(end);
+        })
+    }
+}
+
+/// The end of an attempt to connect; never, where there is none.
+async fn opening(link: &mut Link) -> Result<Socket, Cause> {
+    match link {
+        Link::Opening(opening) => opening.as_mut().await,
+        Link::None | Link::Open(_) => std::future::pending().await,
+    }
+}
+
+impl Running {
+    /// When the machine wants to be woken; far away where it does not.
+    fn wake(&self) -> Instant {
+        let driver = &self.stream.driver;
+        let region = |state: &machine::State| state.streaming.get(self.stream.socket)?.wake();
+        let ms = driver.look(region).flatten();
+        driver.clock().at(ms.unwrap_or(i64::MAX))
+    }
+
+    /// Follows what is wanted now.
+    fn rewatch(&mut self) {
+        let socket = self.stream.socket;
+        let wanted = |state: &machine::State| {
+            state.streaming.get(socket).map(|region| region.wanted().clone())
+        };
+        let wanted = self.stream.driver.look(wanted).flatten().unwrap_or_default();
+        self.watch.want(&wanted);
+    }
+
+    /// One event of this socket's, and all that comes of it.
+    async fn step(&mut self, event: Event) -> Result<(), SourceError> {
+        let effects = self.own(event);
+        self.act(effects).await
+    }
+
+    fn own(&self, event: Event) -> Vec<Effect> {
+        let effects = self.stream.driver.own(machine::Event::Streaming(self.stream.socket, event));
+        let own = effects.into_iter().filter_map(|effect| match effect {
+            machine::Effect::Streaming(socket, effect) if socket == self.stream.socket => {
+                Some(effect)
             }
-            match received {
-                Ok(Received::Frames) => {}
-                Ok(Received::Closed(reason)) => return Ok(End::Lost(Cause::Ordinary(reason))),
-                Err(_) => {
-                    let seconds = self.rules.silence.as_secs_f32();
-                    let text = format!("no frame of any kind for {seconds} s");
-                    return Ok(End::Lost(Cause::Ordinary(text)));
-                }
+            _ => None,
+        });
+        own.collect()
+    }
+
+    /// Does these, and what they lead to.
+    async fn act(&mut self, effects: Vec<Effect>) -> Result<(), SourceError> {
+        let mut todo = std::collections::VecDeque::from(effects);
+        while let Some(effect) = todo.pop_front() {
+            if let Some(event) = self.perform(effect).await? {
+                todo.extend(self.own(event));
             }
         }
+        Ok(())
+    }
+
+    /// Does one; what it leads to, if that is known at once.
+    async fn perform(&mut self, effect: Effect) -> Result<Option<Event>, SourceError> {
+        let links = &self.stream.links;
+        let now = self.stream.driver.clock().ms();
+        match effect {
+            Effect::Connect => self.link = Link::Opening(self.stream.connect()),
+            Effect::Send(text) => {
+                if let Link::Open(socket) = &mut self.link {
+                    let sent = timeout(SEND_TIMEOUT, socket.send(Message::text(text))).await;
+                    let problem = match sent {
+                        Ok(Ok(())) => return Ok(None),
+                        Ok(Err(error)) => error.to_string(),
+                        Err(_) => format!("not taken within {} s", SEND_TIMEOUT.as_secs()),
+                    };
+                    // What came before it broke is read first: behind a welcome that can't be answered
+                    // there may be the refusal that closed the socket.
+                    self.drain();
+                    self.publish().await?;
+                    let controls = std::mem::take(&mut self.buffers.controls);
+                    let mut effects = Vec::new();
+                    for (control, frame) in controls {
+                        effects.extend(self.own(Event::Said(said(control, &frame))));
+                    }
+                    let effects = effects.into_iter().filter(|e| !matches!(e, Effect::Send(_)));
+                    Box::pin(self.act(effects.collect())).await?;
+                    let text = format!("cannot subscribe: {problem}");
+                    return Ok(Some(Event::Ended(Cause { kind: CauseKind::Closed, text })));
+                }
+            }
+            Effect::Close => self.close().await,
+            Effect::Publish => self.publish().await?,
+            Effect::Asked(subs) => subs.iter().for_each(|sub| self.watch.asked(sub, now)),
+            Effect::Unasked(sub) => self.watch.unasked(Some(&sub)),
+            Effect::Covered(sub) => {
+                let _ = links.answers.send(SubAnswer { sub: sub.clone(), refused: None });
+                let _ = links.gaps.send(Notice::Covered(sub, self.wall(now)));
+            }
+            Effect::Lost { last, reason } => {
+                self.watch.unasked(None);
+                let subs: Vec<Sub> = self.watch.ages().map(|(sub, _)| sub.clone()).collect();
+                let _ = links.gaps.send(Notice::Lost(subs, self.wall(last), reason));
+                let _ = links.gaps.send(Notice::Ended(self.wall(now)));
+            }
+            Effect::Dropped { sub, why } => {
+                let _ = links.answers.send(SubAnswer { sub, refused: Some(why) });
+            }
+            Effect::Reconnecting(kind) => {
+                links.counters.ends.add(kind);
+                let _ = links.gaps.send(Notice::Ended(self.wall(now)));
+            }
+            Effect::Room(room) => {
+                for peer in &self.stream.peers {
+                    let event = machine::Event::Streaming(*peer, Event::Room(room));
+                    self.stream.driver.others(event);
+                }
+            }
+            Effect::Hold(until) => {
+                for peer in &self.stream.peers {
+                    let event = machine::Event::Streaming(*peer, Event::Hold(until));
+                    self.stream.driver.others(event);
+                }
+            }
+            Effect::Unauthorized(info) => {
+                let none_left = self.stream.driver.look(|state| {
+                    let mut used = state.streaming.iter().filter(|r| !r.wanted().is_empty());
+                    used.all(machine::streaming::Region::is_refused)
+                });
+                if none_left == Some(true) {
+                    return Err(SourceError::Unauthorized { info });
+                }
+                warn!(
+                    socket = self.stream.socket,
+                    "the vendor refused this socket's API key: {info}; the other sockets go on, this one tries again in an hour, or on RETRY"
+                );
+            }
+            Effect::Say(level, text) => {
+                let text = match self.stream.peers.is_empty() && self.stream.socket == 0 {
+                    true => text,
+                    false => format!("socket {}: {text}", self.stream.socket),
+                };
+                say(level, &text);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A moment of the machine's clock by the wall clock, which gaps and records are told by.
+    fn wall(&self, ms: i64) -> i64 {
+        now_ms() - (self.stream.driver.clock().ms() - ms)
+    }
+
+    /// A polite end; whether it arrives does not matter.
+    async fn close(&mut self) {
+        if let Link::Open(mut socket) = std::mem::replace(&mut self.link, Link::None) {
+            let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
+        }
+    }
+
+    /// What the burst holds is in the spool when it returns.
+    async fn publish(&mut self) -> Result<(), SourceError> {
+        let (frames, bytes) = self.buffers.burst.take_counts();
+        if frames > 0 {
+            let counters = &self.stream.links.counters;
+            counters.frames.add(frames);
+            counters.bytes.add(bytes);
+            self.stream.spool.append(&mut self.buffers.burst).await?;
+            for notice in self.buffers.notices.drain(..) {
+                let _ = self.stream.links.gaps.send(notice);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a reading has brought.
+    async fn received(&mut self, received: Received) -> Result<(), SourceError> {
+        let (frames, _) = self.buffers.burst.counts();
+        if frames > 0 {
+            self.step(Event::PublishMessage { frames }).await?;
+        } else if self.buffers.controls.is_empty() {
+            self.step(Event::Alive).await?;
+        }
+        // All of them, also those behind one that ends the connection: a 401 behind a welcome decides
+        // what follows.
+        for (control, frame) in std::mem::take(&mut self.buffers.controls) {
+            self.step(Event::Said(said(control, &frame))).await?;
+        }
+        if let Received::Closed(text) = received {
+            self.link = Link::None;
+            self.step(Event::Ended(Cause { kind: CauseKind::Closed, text })).await?;
+        }
+        Ok(())
+    }
+
+    /// Silence, and numbers that never came.
+    async fn check(&mut self) -> Result<(), SourceError> {
+        let now = self.stream.driver.clock().ms();
+        let findings = self.watch.check(now, self.stream.patience);
+        let links = &self.stream.links;
+        for (key, missing) in findings.missing {
+            let _ = links.gaps.send(self.missing(key, missing));
+        }
+        let mut subs = Vec::new();
+        for alarm in findings.alarms {
+            links.counters.alarms.add(alarm.from_the_start);
+            let silent_since = self.wall(alarm.silent_since);
+            if alarm.before == 0 {
+                let seconds = (now - alarm.silent_since) / 1000;
+                let since = if alarm.from_the_start { "from the start" } else { "silent" };
+                say(
+                    Level::Warn,
+                    &format!(
+                        "no data of {} for {seconds} s ({since}), though the socket lives: subscribing again",
+                        alarm.sub
+                    ),
+                );
+            }
+            let lost = Notice::Lost(vec![alarm.sub.clone()], silent_since, Reason::Silent);
+            let _ = links.gaps.send(lost);
+            subs.push(alarm.sub);
+        }
+        if let Ok(mut ages) = links.ages.lock()
+            && let Some(of_socket) = ages.get_mut(self.stream.socket)
+        {
+            of_socket.clear();
+            let offset = now_ms() - now;
+            let wall = |last: Option<i64>| last.map(|last| last + offset);
+            of_socket.extend(self.watch.ages().map(|(sub, last)| (sub.clone(), wall(last))));
+        }
+        if findings.useless {
+            return self.step(Event::NoData).await;
+        }
+        for sub in subs {
+            self.step(Event::Silent(sub)).await?;
+        }
+        Ok(())
+    }
+
+    fn missing(&self, key: String, missing: crate::watch::Missing) -> Notice {
+        let offset = self.wall(0);
+        let sub = Sub::parse(&format!("0~{key}"));
+        let (from, to) = (missing.from + offset, missing.to + offset);
+        let missing = crate::watch::Missing { from, to, ..missing };
+        match sub {
+            Ok(sub) => Notice::Missing(sub, key, missing),
+            // A key that can be no sub's: it is told of all the same, by its name.
+            Err(_) => Notice::Spool(key, crate::sub::Kind::Trade, missing.count, from, to),
+        }
+    }
+
+    /// Takes what the socket still holds, without waiting.
+    fn drain(&mut self) {
+        let waker = std::task::Waker::noop();
+        let mut cx = std::task::Context::from_waker(waker);
+        let _ = self.poll_read(&mut cx);
     }
 
     /// Waits for a frame, then takes all that have arrived, up to the limits of a burst.
     ///
     /// Cancel-safe: it takes nothing from the socket unless it returns in the same poll.
-    async fn read(&self, socket: &mut Socket, inbox: &mut Inbox) -> Received {
-        poll_fn(|cx| {
-            let mut alive = false;
-            let mut now = None;
-            loop {
-                let message = match socket.poll_next_unpin(cx) {
-                    Poll::Ready(Some(Ok(message))) => message,
-                    Poll::Ready(Some(Err(error))) => {
-                        return Poll::Ready(Received::Closed(format!("connection lost: {error}")));
-                    }
-                    Poll::Ready(None) => {
-                        return Poll::Ready(Received::Closed("connection closed".into()));
-                    }
-                    Poll::Pending if alive => return Poll::Ready(Received::Frames),
-                    Poll::Pending => return Poll::Pending,
-                };
-                alive = true;
-                let frame: Bytes = match message {
-                    Message::Text(text) => text.into(),
-                    Message::Binary(bytes) => bytes,
-                    // Tungstenite answers pings by itself, when it is read from next.
-                    Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
-                    Message::Close(frame) => {
-                        let reason = frame.map(|f| format!(" ({} {})", f.code, f.reason));
-                        let reason = reason.unwrap_or_default();
-                        return Poll::Ready(Received::Closed(format!(
-                            "closed by the vendor{reason}"
-                        )));
-                    }
-                };
-                match classify(&frame, &mut inbox.key) {
-                    Class::Control(control) => inbox.controls.push((control, frame)),
-                    Class::Data(_) => {
-                        let now = *now.get_or_insert_with(now_ms);
-                        inbox.burst.push(self.topic, &inbox.key, &frame, now, None);
-                    }
+    async fn read(&mut self) -> Received {
+        poll_fn(|cx| self.poll_read(cx)).await
+    }
+
+    fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Received> {
+        let Running { stream, link, watch, buffers } = self;
+        let Link::Open(socket) = link else { return Poll::Pending };
+        let mut alive = false;
+        // Of a whole burst: it is taken in one go.
+        let mut times = None;
+        loop {
+            let message = match socket.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(message))) => message,
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Received::Closed(format!("connection lost: {error}")));
                 }
-                let (frames, bytes) = inbox.burst.counts();
-                if frames >= BURST_FRAMES
-                    || bytes >= BURST_BYTES
-                    || inbox.controls.len() >= BURST_FRAMES
-                {
-                    return Poll::Ready(Received::Frames);
+                Poll::Ready(None) => {
+                    return Poll::Ready(Received::Closed("connection closed".into()));
+                }
+                Poll::Pending if alive => return Poll::Ready(Received::Frames),
+                Poll::Pending => return Poll::Pending,
+            };
+            alive = true;
+            let (wall, clock) = *times.get_or_insert_with(|| {
+                let wall = now_ms();
+                stream.links.last_frame.store(wall, Ordering::Relaxed);
+                (wall, stream.driver.clock().ms())
+            });
+            let frame: Bytes = match message {
+                Message::Text(text) => text.into(),
+                Message::Binary(bytes) => bytes,
+                // Tungstenite answers pings by itself, when it is read from next.
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+                Message::Close(frame) => {
+                    let reason = frame.map(|f| format!(" ({} {})", f.code, f.reason));
+                    let reason = reason.unwrap_or_default();
+                    return Poll::Ready(Received::Closed(format!("closed by the vendor{reason}")));
+                }
+            };
+            match classify(&frame, &mut buffers.key) {
+                Class::Control(control) => buffers.controls.push((control, frame)),
+                Class::Data(data) => {
+                    stream.links.last_data.store(wall, Ordering::Relaxed);
+                    buffers.data(stream, watch, data, &frame, (wall, clock));
                 }
             }
-        })
-        .await
-    }
-}
-
-impl Waits {
-    fn next(&mut self, cause: &Cause, rules: &Rules) -> Duration {
-        match cause {
-            Cause::Ordinary(_) => self.ordinary.next(rules.reconnect, &mut rand::rng()),
-            Cause::Crowded(_) => self.crowded.next(rules.crowded, &mut rand::rng()),
+            let (frames, bytes) = buffers.burst.counts();
+            if frames >= BURST_FRAMES
+                || bytes >= BURST_BYTES
+                || buffers.controls.len() >= BURST_FRAMES
+            {
+                return Poll::Ready(Received::Frames);
+            }
         }
     }
 }
 
-/// Does what the session asks for; returns the connection's end if that is what it asks for.
-async fn act(action: Action, socket: &mut Socket) -> Result<Option<End>, SourceError> {
-    match action {
-        Action::Send(text) => {
-            let sent = timeout(SEND_TIMEOUT, socket.send(Message::text(text))).await;
-            let problem = match sent {
-                Ok(Ok(())) => return Ok(None),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("not taken within {} s", SEND_TIMEOUT.as_secs()),
-            };
-            Ok(Some(End::Lost(Cause::Ordinary(format!("cannot subscribe: {problem}")))))
+impl Buffers {
+    /// A data frame, whose key has just been found, at this time of the wall's and the machine's clock.
+    fn data(
+        &mut self,
+        stream: &mut Stream,
+        watch: &mut Watch,
+        data: Data,
+        frame: &[u8],
+        (wall, clock): (i64, i64),
+    ) {
+        if stream.routes.has_changed().unwrap_or(false) {
+            self.known.forget();
         }
-        Action::Inform(text) => {
-            info!("{text}");
-            Ok(None)
+        let routes = stream.routes.borrow_and_update();
+        if routes.is_plain() {
+            self.burst.push(routes.raw(), &self.key, frame, wall, None);
+        } else {
+            for topic in routes.topics(data, &self.key, &mut self.known) {
+                self.burst.push(*topic, &self.key, frame, wall, None);
+            }
         }
-        Action::Warn(text) => {
-            warn!("{text}");
-            Ok(None)
+        let (revived, missing) = watch.frame(data.channel, &self.key, data.unit, data.ccseq, clock);
+        if let Some(sub) = revived.and_then(|number| watch.sub(number)) {
+            self.notices.push(Notice::Covered(sub.clone(), wall));
         }
-        Action::Reconnect(cause) => Ok(Some(End::Lost(cause))),
-        Action::Stop(info) => Err(SourceError::Unauthorized { info }),
+        if let Some(missing) = missing
+            && let Ok(key) = std::str::from_utf8(&self.key)
+            && let Ok(sub) = Sub::parse(&format!("0~{key}"))
+        {
+            let offset = wall - clock;
+            let (from, to) = (missing.from + offset, missing.to + offset);
+            let missing = crate::watch::Missing { from, to, ..missing };
+            self.notices.push(Notice::Missing(sub, key.to_owned(), missing));
+        }
     }
-}
-
-/// A polite end; whether it arrives does not matter.
-async fn close(socket: &mut Socket) {
-    let _ = timeout(Duration::from_millis(500), socket.close(None)).await;
 }
 
 #[cfg(test)]

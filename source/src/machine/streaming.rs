@@ -686,8 +686,8 @@ impl Region {
             return effects;
         }
         let wait = match cause.kind {
-            CauseKind::Crowded => self.crowded.next_by(self.rules.crowded, at.roll),
-            _ => self.ordinary.next_by(self.rules.reconnect, at.roll),
+            CauseKind::Crowded => self.crowded.after(self.rules.crowded, at.roll),
+            _ => self.ordinary.after(self.rules.reconnect, at.roll),
         };
         let until = self.not_before.max(at.ms + millis(wait));
         let wait = seconds(until - at.ms);
