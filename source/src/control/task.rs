@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tickpanda_model::control::Reply;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -36,20 +36,30 @@ const GRACE: Duration = Duration::from_millis(300);
 const SAVE_AGAIN: Bounds =
     Bounds { floor: Duration::from_millis(200), ceiling: Duration::from_secs(10) };
 
-/// Tells the control task what became of its effects; never waits.
+/// Tells the control task what became of its effects.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Told>,
     dropped: Arc<Count>,
 }
 
+/// An event, and whom to tell when what it changed is saved.
+type Told = (Event, Option<oneshot::Sender<()>>);
+
 impl Handle {
-    /// Tells it. What does not fit into its queue is counted and dropped: the command it was about is
-    /// answered when it has waited too long, or taken up again after a restart.
+    /// Tells it, and never waits. What does not fit into its queue is counted and dropped: the command it
+    /// was about is answered when it has waited too long, or taken up again after a restart.
     pub fn tell(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
+        if self.events.try_send((event, None)).is_err() {
             self.dropped.add(1);
         }
+    }
+
+    /// Tells it, and returns when what that changed is saved: for who must not forget the work before
+    /// (else a crash in between would have it done again). Whether it is; not where the task is ending.
+    pub async fn settle(&self, event: Event) -> bool {
+        let (saved, done) = oneshot::channel();
+        self.events.send((event, Some(saved))).await.is_ok() && done.await.is_ok()
     }
 
     /// How many events were dropped.
@@ -68,7 +78,7 @@ impl<F: FnMut(&Reply) -> Result<(), String> + Send> Replies for F {}
 pub struct Task {
     commands: Commands,
     path: PathBuf,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Told>,
     effects: mpsc::Sender<Effect>,
     /// Replies by status.
     tally: Arc<Tally<1>>,
@@ -136,7 +146,7 @@ impl Task {
                 }
                 let before = self.commands.kept().clone();
                 let owed = before.replies.len();
-                let mut effects = Vec::new();
+                let (mut effects, mut waiters) = (Vec::new(), Vec::new());
                 tokio::select! {
                     () = stop.cancelled() => return,
                     Some(found) = seen.recv() => {
@@ -145,8 +155,9 @@ impl Task {
                     }
                     count = self.events.recv_many(&mut events, TOGETHER), if told => {
                         told = count > 0;
-                        for event in events.drain(..) {
+                        for (event, waiter) in events.drain(..) {
                             effects.extend(self.commands.event(event, now_ms()));
+                            waiters.extend(waiter);
                         }
                     }
                     _ = tick.tick() => self.commands.tick(now_ms()),
@@ -159,6 +170,9 @@ impl Task {
                 }
                 if *self.commands.kept() != before {
                     self.save().await;
+                }
+                for waiter in waiters {
+                    let _ = waiter.send(()); // it may have gone
                 }
                 self.execute(effects).await;
                 self.hand_over(&mut replies).await;
