@@ -1,8 +1,10 @@
 //! What a run has done so far. Written by the tasks, read by the summary line and by tests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::spool::Meter;
+use crate::tally::Tally;
 
 /// Counts since the start of the run.
 #[derive(Debug, Default)]
@@ -13,8 +15,17 @@ pub struct Counters {
     pub bytes: Count,
     /// REST bodies handed on for publishing.
     pub bodies: Count,
-    /// Sockets opened after the first one.
-    pub reconnects: Count,
+    /// Sockets, and attempts, that ended, by cause.
+    pub ends: Tally<1>,
+    /// Alarms of watchdogs: `socket` (no frame of any kind), `data` (a sub that fell silent), `from_start`
+    /// (a sub that never gave anything).
+    pub alarms: Tally<1>,
+    /// Gaps told of, by kind and reason.
+    pub gaps: Tally<2>,
+    /// Replies to commands, by status.
+    pub commands: Arc<Tally<1>>,
+    /// REST requests, by outcome.
+    pub requests: Tally<1>,
 }
 
 /// A number that only grows.
@@ -50,7 +61,7 @@ pub struct Summary {
     pub too_large: u64,
     /// Produce requests that failed and were tried again.
     pub publish_retries: u64,
-    /// Sockets opened after the first one.
+    /// Sockets, and attempts, that ended while the source ran on.
     pub reconnects: u64,
 }
 
@@ -65,7 +76,7 @@ impl Counters {
             published: meter.published.get(),
             too_large: meter.too_large.get(),
             publish_retries: meter.retries.get(),
-            reconnects: self.reconnects.get(),
+            reconnects: self.ends.get().values().sum(),
         }
     }
 }

@@ -24,8 +24,7 @@ pub type Inbox<T> = mpsc::UnboundedReceiver<Vec<T>>;
 #[derive(Debug)]
 pub struct Driver {
     clock: Clock,
-    /// Never `None` outside of a step.
-    state: Mutex<Option<State>>,
+    state: Mutex<State>,
     streaming: Vec<mpsc::UnboundedSender<Vec<machine::streaming::Effect>>>,
     history: mpsc::UnboundedSender<Vec<machine::history::Effect>>,
     topics: mpsc::UnboundedSender<Vec<machine::topics::Effect>>,
@@ -49,7 +48,7 @@ impl Driver {
             state.streaming.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let (history, history_inbox) = mpsc::unbounded_channel();
         let (topics, topics_inbox) = mpsc::unbounded_channel();
-        let state = Mutex::new(Some(state));
+        let state = Mutex::new(state);
         let inboxes = Inboxes { streaming: inboxes, history: history_inbox, topics: topics_inbox };
         (Driver { clock, state, streaming, history, topics }, inboxes)
     }
@@ -62,17 +61,15 @@ impl Driver {
     /// An event of the caller's own region; what comes of it is for the caller to do.
     pub fn own(&self, event: Event) -> Vec<Effect> {
         let region = region_of(&event);
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(state) = guard.take() else { return vec![] };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = region.map(|region| name(&state, region));
-        let (state, effects) = machine::step(state, event, self.clock.moment());
+        let effects = state.step(event, self.clock.moment());
         if let (Some(region), Some(before)) = (region, before) {
             let after = name(&state, region);
             if after != before {
                 tell(&state, region, before, after);
             }
         }
-        *guard = Some(state);
         effects
     }
 
@@ -109,9 +106,8 @@ impl Driver {
     }
 
     /// Looks at the state.
-    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Option<T> {
-        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref().map(look)
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

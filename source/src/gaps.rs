@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tickpanda_model::gap::GapEvent;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -46,7 +46,7 @@ struct Kept {
 }
 
 /// What the keeper hears.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Notice {
     /// A sub gives data since then.
     Covered(Sub, i64),
@@ -62,13 +62,15 @@ pub enum Notice {
     Ended(i64),
     /// What became of a gap's candles.
     Candles(GapEvent),
+    /// Answered when all that was heard before is in the spool.
+    Told(oneshot::Sender<()>),
 }
 
 /// Whom the keeper tells.
 pub trait Tell: Send {
     /// Puts the events on their way, durably.
     fn events(&mut self, events: &[(GapEvent, Option<Reason>)]) -> impl Future<Output = ()> + Send;
-    /// Has candles fetched.
+    /// Has candles fetched. [`events`](Self::events) is called right after it.
     fn repair(&mut self, repairs: Vec<Repair>);
 }
 
@@ -144,8 +146,15 @@ impl<T: Tell> Gaps<T> {
             };
             let before = self.kept.clone();
             let mut told = Told::default();
-            let mut candles = Vec::new();
+            let (mut candles, mut waiting) = (Vec::new(), Vec::new());
             for notice in heard.drain(..) {
+                let notice = match notice {
+                    Notice::Told(sender) => {
+                        waiting.push(sender);
+                        continue;
+                    }
+                    notice => notice,
+                };
                 told = told.and(self.hear(notice, &mut candles));
             }
             self.pass_on(told).await;
@@ -154,6 +163,10 @@ impl<T: Tell> Gaps<T> {
             }
             if self.kept != before {
                 self.save().await;
+            }
+            for sender in waiting {
+                // Who has gone does not mind.
+                let _ = sender.send(());
             }
             if many == 0 {
                 self.mark();
@@ -180,18 +193,18 @@ impl<T: Tell> Gaps<T> {
                 candles.push((event, None));
                 Told::default()
             }
+            Notice::Told(_) => Told::default(),
         }
     }
 
     async fn pass_on(&mut self, told: Told) {
-        if !told.events.is_empty() {
-            let events: Vec<_> =
-                told.events.into_iter().map(|(event, reason)| (event, Some(reason))).collect();
-            self.tell.events(&events).await;
+        if told.events.is_empty() && told.repairs.is_empty() {
+            return;
         }
-        if !told.repairs.is_empty() {
-            self.tell.repair(told.repairs);
-        }
+        self.tell.repair(told.repairs);
+        let events: Vec<_> =
+            told.events.into_iter().map(|(event, reason)| (event, Some(reason))).collect();
+        self.tell.events(&events).await;
     }
 
     /// Off the async threads: it waits for the disk.

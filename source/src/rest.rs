@@ -34,6 +34,21 @@ pub enum Reaction {
     GiveUp(String),
 }
 
+impl Reaction {
+    /// The label in metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Publish => "candles",
+            Self::Refused(_) => "refused",
+            Self::TooOld(_) => "too_old",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::RateLimited(..) => "rate_limited",
+            Self::Retry(_) => "retried",
+            Self::GiveUp(_) => "given_up",
+        }
+    }
+}
+
 /// How long there is nothing to be had after too many calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {

@@ -23,6 +23,9 @@ use tickpanda_model::topic;
 use crate::api_key::ApiKey;
 use crate::backoff::Bounds;
 use crate::error::SourceError;
+use crate::history::settings::BudgetArgs;
+use crate::machine::{history, streaming};
+use crate::watch::Patience;
 
 mod keys;
 mod operations;
@@ -78,6 +81,10 @@ pub struct Args {
     /// How many candles of each interval and pair
     #[arg(long, env = "TICKPANDA_HISTORY_LIMIT", hide_env_values = true, default_value_t = 200, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=2000), value_name = "N")]
     pub history_limit: u32,
+
+    /// How many REST calls may be made.
+    #[command(flatten)]
+    pub budgets: BudgetArgs,
 
     /// Topic for everything received; it must exist
     #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, default_value = topic::RAW, value_parser = parse::topic, value_name = "TOPIC")]
@@ -157,18 +164,37 @@ pub struct Rules {
     pub crowded: Bounds,
     /// A connection without any frame for so long is dead; heartbeats come every 30 or 60 s.
     pub silence: Duration,
-    /// Between REST requests: at most 10 a second.
-    pub rest_pause: Duration,
-    /// After a REST request that may work later.
-    pub rest_retry: Bounds,
-    /// Attempts per REST request.
-    pub rest_attempts: u32,
+    /// TCP, TLS and upgrade of a socket together.
+    pub connect: Duration,
+    /// A socket that has not welcomed us by then is of no use.
+    pub welcome: Duration,
+    /// After the vendor refused a key.
+    pub refused: Duration,
+    /// How long a further socket of a key waits for the first one's welcome.
+    pub room: Duration,
+    /// When a sub that gives no data is suspicious, and a number that was skipped is missing.
+    pub patience: Patience,
+    /// The history's.
+    pub history: history::Rules,
     /// How long the raw topic may be missing at the start.
     pub topic_patience: Duration,
-    /// How long stopping may take: what is unpublished by then is given up, and said.
+    /// How long stopping may take: what is unpublished by then waits in the spool for the next start.
     pub drain: Duration,
-    /// Bytes of received frames that may wait for the broker.
-    pub queue_bytes: u32,
+}
+
+impl Rules {
+    /// As the state machine takes them.
+    pub(crate) fn streaming(&self) -> streaming::Rules {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
+        streaming::Rules {
+            reconnect: self.reconnect,
+            crowded: self.crowded,
+            silence: ms(self.silence),
+            welcome: ms(self.welcome),
+            refused: ms(self.refused),
+            room: ms(self.room),
+        }
+    }
 }
 
 impl Default for Rules {
@@ -181,12 +207,14 @@ impl Default for Rules {
             reconnect: bounds(5, 60),
             crowded: bounds(60, 300),
             silence: Duration::from_secs(90),
-            rest_pause: Duration::from_millis(100),
-            rest_retry: bounds(1, 60),
-            rest_attempts: 20,
+            connect: Duration::from_secs(20),
+            welcome: Duration::from_secs(30),
+            refused: Duration::from_secs(3600),
+            room: Duration::from_secs(60),
+            patience: Patience::default(),
+            history: history::Rules::default(),
             topic_patience: Duration::from_secs(10),
-            drain: Duration::from_secs(5),
-            queue_bytes: 8 << 20,
+            drain: Duration::from_millis(700),
         }
     }
 }
@@ -224,7 +252,7 @@ impl Args {
             http: self.operations.listen(),
             ready: self.operations.ready(),
             state_dir: self.operations.state_dir,
-            rules: Rules::default(),
+            rules: Rules { history: self.budgets.rules(), ..Rules::default() },
         })
     }
 }

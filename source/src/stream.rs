@@ -13,7 +13,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -102,8 +102,12 @@ pub struct Links {
     /// Where it is counted.
     pub counters: Arc<Counters>,
     /// By socket, when data of each sub came last; refreshed every second.
-    pub ages: Arc<Mutex<Vec<Vec<(Sub, Option<i64>)>>>>,
+    pub ages: Arc<Mutex<Vec<Vec<SubAge>>>>,
 }
+
+/// A sub, when data of it came last (milliseconds since the epoch), and whether it is silent against its
+/// rhythm.
+pub type SubAge = (Sub, Option<i64>, bool);
 
 /// The vendor's answer to a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +125,12 @@ enum Link {
     Open(Box<Socket>),
 }
 
+/// What the other side does.
+enum Happened {
+    Opened(Result<Socket, Cause>),
+    Received(Received),
+}
+
 /// How a reading ended.
 enum Received {
     /// There may be more.
@@ -134,6 +144,7 @@ struct Buffers {
     burst: Burst,
     controls: Vec<(Control, Bytes)>,
     key: Vec<u8>,
+    routes: Arc<Routes<TopicId>>,
     known: Known<TopicId>,
     notices: Vec<Notice>,
 }
@@ -160,6 +171,7 @@ impl Stream {
             burst: Burst::new(&self.spool),
             controls: Vec::new(),
             key: Vec::new(),
+            routes: Arc::clone(&self.routes.borrow()),
             known: Known::default(),
             notices: Vec::new(),
         };
@@ -186,20 +198,20 @@ impl Stream {
                     running.check().await?;
                     continue;
                 }
-                opened = opening(&mut running.link) => match opened {
-                    Ok(socket) => {
+                happened = running.happens() => match happened {
+                    Happened::Received(received) => {
+                        running.received(received).await?;
+                        continue;
+                    }
+                    Happened::Opened(Ok(socket)) => {
                         running.link = Link::Open(Box::new(socket));
                         Event::Opened
                     }
-                    Err(cause) => {
+                    Happened::Opened(Err(cause)) => {
                         running.link = Link::None;
                         Event::Ended(cause)
                     }
                 },
-                received = running.read() => {
-                    running.received(received).await?;
-                    continue;
-                }
             };
             running.step(event).await?;
         }
@@ -237,20 +249,21 @@ impl Stream {
     }
 }
 
-/// The end of an attempt to connect; never, where there is none.
-async fn opening(link: &mut Link) -> Result<Socket, Cause> {
-    match link {
-        Link::Opening(opening) => opening.as_mut().await,
-        Link::None | Link::Open(_) => std::future::pending().await,
-    }
-}
-
 impl Running {
+    /// What the other side does next; for ever, where there is none. Cancel-safe.
+    async fn happens(&mut self) -> Happened {
+        match &mut self.link {
+            Link::None => std::future::pending().await,
+            Link::Opening(opening) => Happened::Opened(opening.as_mut().await),
+            Link::Open(_) => Happened::Received(poll_fn(|cx| self.poll_read(cx)).await),
+        }
+    }
+
     /// When the machine wants to be woken; far away where it does not.
     fn wake(&self) -> Instant {
         let driver = &self.stream.driver;
         let region = |state: &machine::State| state.streaming.get(self.stream.socket)?.wake();
-        let ms = driver.look(region).flatten();
+        let ms = driver.look(region);
         driver.clock().at(ms.unwrap_or(i64::MAX))
     }
 
@@ -260,7 +273,7 @@ impl Running {
         let wanted = |state: &machine::State| {
             state.streaming.get(socket).map(|region| region.wanted().clone())
         };
-        let wanted = self.stream.driver.look(wanted).flatten().unwrap_or_default();
+        let wanted = self.stream.driver.look(wanted).unwrap_or_default();
         self.watch.want(&wanted);
     }
 
@@ -331,7 +344,7 @@ impl Running {
             }
             Effect::Lost { last, reason } => {
                 self.watch.unasked(None);
-                let subs: Vec<Sub> = self.watch.ages().map(|(sub, _)| sub.clone()).collect();
+                let subs: Vec<Sub> = self.watch.ages().map(|(sub, ..)| sub.clone()).collect();
                 let _ = links.gaps.send(Notice::Lost(subs, self.wall(last), reason));
                 let _ = links.gaps.send(Notice::Ended(self.wall(now)));
             }
@@ -339,7 +352,10 @@ impl Running {
                 let _ = links.answers.send(SubAnswer { sub, refused: Some(why) });
             }
             Effect::Reconnecting(kind) => {
-                links.counters.ends.add(kind);
+                links.counters.ends.add([kind.as_str()]);
+                if kind == CauseKind::Silent {
+                    links.counters.alarms.add(["socket"]);
+                }
                 let _ = links.gaps.send(Notice::Ended(self.wall(now)));
             }
             Effect::Room(room) => {
@@ -359,7 +375,7 @@ impl Running {
                     let mut used = state.streaming.iter().filter(|r| !r.wanted().is_empty());
                     used.all(machine::streaming::Region::is_refused)
                 });
-                if none_left == Some(true) {
+                if none_left {
                     return Err(SourceError::Unauthorized { info });
                 }
                 warn!(
@@ -386,7 +402,7 @@ impl Running {
     /// A polite end; whether it arrives does not matter.
     async fn close(&mut self) {
         if let Link::Open(mut socket) = std::mem::replace(&mut self.link, Link::None) {
-            let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
+            let _ = timeout(CLOSE_TIMEOUT, WebSocketStream::close(&mut socket, None)).await;
         }
     }
 
@@ -397,7 +413,7 @@ impl Running {
             let counters = &self.stream.links.counters;
             counters.frames.add(frames);
             counters.bytes.add(bytes);
-            self.stream.spool.append(&mut self.buffers.burst).await?;
+            self.stream.spool.append(&mut self.buffers.burst).await;
             for notice in self.buffers.notices.drain(..) {
                 let _ = self.stream.links.gaps.send(notice);
             }
@@ -435,7 +451,7 @@ impl Running {
         }
         let mut subs = Vec::new();
         for alarm in findings.alarms {
-            links.counters.alarms.add(alarm.from_the_start);
+            links.counters.alarms.add([if alarm.from_the_start { "from_start" } else { "data" }]);
             let silent_since = self.wall(alarm.silent_since);
             if alarm.before == 0 {
                 let seconds = (now - alarm.silent_since) / 1000;
@@ -458,7 +474,8 @@ impl Running {
             of_socket.clear();
             let offset = now_ms() - now;
             let wall = |last: Option<i64>| last.map(|last| last + offset);
-            of_socket.extend(self.watch.ages().map(|(sub, last)| (sub.clone(), wall(last))));
+            let ages = self.watch.ages();
+            of_socket.extend(ages.map(|(sub, last, silent)| (sub.clone(), wall(last), silent)));
         }
         if findings.useless {
             return self.step(Event::NoData).await;
@@ -488,13 +505,8 @@ impl Running {
         let _ = self.poll_read(&mut cx);
     }
 
-    /// Waits for a frame, then takes all that have arrived, up to the limits of a burst.
-    ///
-    /// Cancel-safe: it takes nothing from the socket unless it returns in the same poll.
-    async fn read(&mut self) -> Received {
-        poll_fn(|cx| self.poll_read(cx)).await
-    }
-
+    /// Takes all frames that have arrived, up to the limits of a burst. It takes nothing from the socket
+    /// unless it is ready.
     fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Received> {
         let Running { stream, link, watch, buffers } = self;
         let Link::Open(socket) = link else { return Poll::Pending };
@@ -517,6 +529,7 @@ impl Running {
             let (wall, clock) = *times.get_or_insert_with(|| {
                 let wall = now_ms();
                 stream.links.last_frame.store(wall, Ordering::Relaxed);
+                buffers.reroute(&mut stream.routes);
                 (wall, stream.driver.clock().ms())
             });
             let frame: Bytes = match message {
@@ -534,7 +547,7 @@ impl Running {
                 Class::Control(control) => buffers.controls.push((control, frame)),
                 Class::Data(data) => {
                     stream.links.last_data.store(wall, Ordering::Relaxed);
-                    buffers.data(stream, watch, data, &frame, (wall, clock));
+                    buffers.data(watch, data, &frame, (wall, clock));
                 }
             }
             let (frames, bytes) = buffers.burst.counts();
@@ -549,23 +562,20 @@ impl Running {
 }
 
 impl Buffers {
-    /// A data frame, whose key has just been found, at this time of the wall's and the machine's clock.
-    fn data(
-        &mut self,
-        stream: &mut Stream,
-        watch: &mut Watch,
-        data: Data,
-        frame: &[u8],
-        (wall, clock): (i64, i64),
-    ) {
-        if stream.routes.has_changed().unwrap_or(false) {
+    /// Takes in where frames go now.
+    fn reroute(&mut self, routes: &mut watch::Receiver<Arc<Routes<TopicId>>>) {
+        if routes.has_changed().unwrap_or(false) {
+            self.routes = Arc::clone(&routes.borrow_and_update());
             self.known.forget();
         }
-        let routes = stream.routes.borrow_and_update();
-        if routes.is_plain() {
-            self.burst.push(routes.raw(), &self.key, frame, wall, None);
+    }
+
+    /// A data frame, whose key has just been found, at this time of the wall's and the machine's clock.
+    fn data(&mut self, watch: &mut Watch, data: Data, frame: &[u8], (wall, clock): (i64, i64)) {
+        if self.routes.is_plain() {
+            self.burst.push(self.routes.raw(), &self.key, frame, wall, None);
         } else {
-            for topic in routes.topics(data, &self.key, &mut self.known) {
+            for topic in self.routes.topics(data, &self.key, &mut self.known) {
                 self.burst.push(*topic, &self.key, frame, wall, None);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use tickpanda_model::key::PairKey;
 
 /// Longer than any sub of the vendor.
@@ -12,7 +13,8 @@ const MAX: usize = 128;
 pub struct Sub(String);
 
 /// What kind of data a sub gives; the kinds of the tables where they have one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// TYPE 0.
     Trade,
@@ -42,6 +44,12 @@ impl Kind {
             Some(11 | 21) => Self::Volume,
             _ => Self::Other,
         }
+    }
+
+    /// The kind of this name; one that nobody knows is [`Kind::Other`].
+    pub fn named(name: &str) -> Self {
+        let all = [Self::Trade, Self::Ticker, Self::Index, Self::Candle, Self::Book, Self::Volume];
+        all.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Other)
     }
 
     /// Its name in gap events and metrics.

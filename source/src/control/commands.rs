@@ -46,8 +46,9 @@ pub enum Effect {
         /// confirmed already.
         ask: Vec<String>,
     },
-    /// Fetch candles; to be answered with [`Event::Done`]. The same ticket may come again after a
-    /// restart: it goes on then.
+    /// Fetch candles; to be answered with [`Event::Done`], which must be saved
+    /// ([`Handle::settle`](super::Handle::settle)) before whoever fetched them forgets the ticket: after
+    /// a restart the same ticket may come again, and known work goes on then and is not done twice.
     FetchHistoricalData {
         /// Names the work.
         ticket: Ticket,

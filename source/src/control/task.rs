@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tickpanda_model::control::Reply;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,6 +19,7 @@ use crate::backoff::{Backoff, Bounds};
 use crate::clock::now_ms;
 use crate::counters::Count;
 use crate::error::SourceError;
+use crate::observe::ControlView;
 use crate::store;
 use crate::tally::Tally;
 
@@ -36,25 +37,37 @@ const GRACE: Duration = Duration::from_millis(300);
 const SAVE_AGAIN: Bounds =
     Bounds { floor: Duration::from_millis(200), ceiling: Duration::from_secs(10) };
 
-/// Tells the control task what became of its effects; never waits.
+/// Tells the control task what became of its effects.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Told>,
     dropped: Arc<Count>,
+    view: Arc<Mutex<ControlView>>,
 }
 
+/// An event, and whom to tell when what it changed is saved.
+type Told = (Event, Option<oneshot::Sender<()>>);
+
 impl Handle {
-    /// Tells it. What does not fit into its queue is counted and dropped: the command it was about is
-    /// answered when it has waited too long, or taken up again after a restart.
+    /// Tells it, and never waits. What does not fit into its queue is counted and dropped: the command it
+    /// was about is answered when it has waited too long, or taken up again after a restart.
     pub fn tell(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
+        if self.events.try_send((event, None)).is_err() {
             self.dropped.add(1);
         }
     }
 
-    /// How many events were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.get()
+    /// Tells it, and returns when what that changed is saved: for who must not forget the work before
+    /// (else a crash in between would have it done again). Whether it is; not where the task is ending.
+    pub async fn settle(&self, event: Event) -> bool {
+        let (saved, done) = oneshot::channel();
+        self.events.send((event, Some(saved))).await.is_ok() && done.await.is_ok()
+    }
+
+    /// What the task shows of itself.
+    pub fn view(&self) -> ControlView {
+        let view = *self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        ControlView { dropped: self.dropped.get(), ..view }
     }
 }
 
@@ -68,10 +81,12 @@ impl<F: FnMut(&Reply) -> Result<(), String> + Send> Replies for F {}
 pub struct Task {
     commands: Commands,
     path: PathBuf,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Told>,
     effects: mpsc::Sender<Effect>,
     /// Replies by status.
     tally: Arc<Tally<1>>,
+    /// See [`Handle::view`].
+    view: Arc<Mutex<ControlView>>,
     /// Replies that could not be handed over were spoken of.
     unreplied: bool,
 }
@@ -94,8 +109,11 @@ impl Task {
         let commands = Commands::new(base, kept.unwrap_or_default());
         let (tell, events) = mpsc::channel(EVENTS);
         let (effects, done) = mpsc::channel(EFFECTS);
-        let handle = Handle { events: tell, dropped: Arc::default() };
-        Ok((Task { commands, path, events, effects, tally, unreplied: false }, handle, done))
+        let view = Arc::<Mutex<ControlView>>::default();
+        let handle = Handle { events: tell, dropped: Arc::default(), view: Arc::clone(&view) };
+        let task = Task { commands, path, events, effects, tally, view, unreplied: false };
+        task.show();
+        Ok((task, handle, done))
     }
 
     /// The subs in effect: to begin with, before [`Task::run`].
@@ -136,7 +154,7 @@ impl Task {
                 }
                 let before = self.commands.kept().clone();
                 let owed = before.replies.len();
-                let mut effects = Vec::new();
+                let (mut effects, mut waiters) = (Vec::new(), Vec::new());
                 tokio::select! {
                     () = stop.cancelled() => return,
                     Some(found) = seen.recv() => {
@@ -145,8 +163,9 @@ impl Task {
                     }
                     count = self.events.recv_many(&mut events, TOGETHER), if told => {
                         told = count > 0;
-                        for event in events.drain(..) {
+                        for (event, waiter) in events.drain(..) {
                             effects.extend(self.commands.event(event, now_ms()));
+                            waiters.extend(waiter);
                         }
                     }
                     _ = tick.tick() => self.commands.tick(now_ms()),
@@ -160,14 +179,30 @@ impl Task {
                 if *self.commands.kept() != before {
                     self.save().await;
                 }
+                for waiter in waiters {
+                    let _ = waiter.send(()); // it may have gone
+                }
                 self.execute(effects).await;
                 self.hand_over(&mut replies).await;
+                self.show();
             }
         };
         tokio::select! {
             () = reading => {}
             () = working => {}
         }
+    }
+
+    fn show(&self) {
+        let kept = self.commands.kept();
+        let view = ControlView {
+            pending: kept.pending.len() as u64,
+            owed: kept.replies.len() as u64,
+            added: kept.subs.added.len() as u64,
+            removed: kept.subs.removed.len() as u64,
+            dropped: 0,
+        };
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
     fn seen(&mut self, seen: Seen) -> Vec<Effect> {

@@ -707,6 +707,29 @@ async fn nothing_is_done_before_it_is_saved_and_no_reply_is_lost() {
     assert_eq!((seen.lock().unwrap().len(), *tries.lock().unwrap()), (1, 2));
 }
 
+#[tokio::test]
+async fn who_settles_an_event_goes_on_when_it_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(super::kept::FILE);
+    let mut commands = fresh();
+    order(&mut commands, &fetch(0));
+    crate::store::save(&path, commands.kept()).unwrap();
+    let (task, handle, mut effects) = load(folder.path());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(task.run(Fake::new(1), |_: &Reply| Ok(()), stop.clone()));
+    let Some(Effect::FetchHistoricalData { ticket, .. }) = in_time(effects.recv()).await else {
+        panic!("it is taken up again")
+    };
+    let done = || Event::Done { ticket, outcome: Ok("done".into()) };
+    assert!(in_time(handle.settle(done())).await);
+    let kept: Kept = crate::store::load(&path).unwrap().unwrap();
+    assert!(kept.pending.is_empty());
+    assert!(in_time(handle.settle(done())).await, "of a command that is answered, too");
+    stop.cancel();
+    in_time(running).await.unwrap();
+    assert!(!in_time(handle.settle(done())).await, "nobody is there");
+}
+
 #[test]
 fn a_damaged_state_file_is_named_and_nothing_is_guessed() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,9 +3,9 @@
 
 use tickpanda_model::control::History;
 
-use crate::spool::is_too_large;
 use crate::pages::{self, Rows};
 use crate::rest::{self, Reaction};
+use crate::spool::is_too_large;
 
 /// An answer, or that there was none.
 #[derive(Clone, Debug, PartialEq, Eq)]

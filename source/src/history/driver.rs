@@ -13,11 +13,11 @@ use tracing::{Level, info, warn};
 
 use super::answer::Answer;
 use super::client::Client;
-use crate::spool::Headers;
 use crate::clock::now_ms;
 use crate::machine::Moment;
 use crate::machine::history::{Done, Effect, Event, Region, Saved};
 use crate::rest;
+use crate::spool::Headers;
 
 /// The longest sleep: a machine that was suspended, or whose clock was set, is noticed by then.
 const NAP: Duration = Duration::from_secs(30);
@@ -41,6 +41,9 @@ pub trait Out: Send {
 
     /// A job has ended. A `save` follows at once.
     fn done(&mut self, done: &Done) -> impl Future<Output = ()> + Send;
+
+    /// An answer has come, by the name of the reaction to it: for metrics.
+    fn answered(&mut self, _reaction: &'static str) {}
 
     /// Something has changed: for `/state`, metrics, a progress bar.
     fn seen(&mut self, _region: &Region) {}
@@ -179,7 +182,12 @@ impl<O: Out, H: Home> Driver<O, H> {
                         continue;
                     }
                 },
-                event = answered(&mut self.in_flight, &mut self.body) => event,
+                event = answered(&mut self.in_flight, &mut self.body) => {
+                    if let Event::Fetched { answer, .. } = &event {
+                        self.out.answered(answer.reaction.as_str());
+                    }
+                    event
+                }
                 others = self.home.others() => {
                     effects.extend(others);
                     continue;

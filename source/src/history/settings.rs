@@ -36,3 +36,14 @@ impl Default for BudgetArgs {
         BudgetArgs { rest_per_minute: PER_MINUTE, backfill_per_minute: PER_MINUTE }
     }
 }
+
+impl BudgetArgs {
+    /// The history's rules with these budgets.
+    pub fn rules(&self) -> crate::machine::history::Rules {
+        crate::machine::history::Rules {
+            per_minute: self.rest_per_minute,
+            backfill_per_minute: self.backfill_per_minute,
+            ..crate::machine::history::Rules::default()
+        }
+    }
+}

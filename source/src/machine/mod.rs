@@ -152,37 +152,51 @@ pub enum Effect {
 /// One step: the state after the event, and what has to be done, in this order.
 #[must_use]
 pub fn step(mut state: State, event: Event, at: Moment) -> (State, Vec<Effect>) {
-    let mut effects = Vec::new();
-    match event {
-        Event::Streaming(socket, event) => {
-            if let Some(region) = state.streaming.get_mut(socket) {
-                let done = region.step(event, at);
-                effects.extend(done.into_iter().map(|effect| Effect::Streaming(socket, effect)));
-            }
-        }
-        Event::History(event) => {
-            effects.extend(state.history.step(event, at).into_iter().map(Effect::History));
-        }
-        Event::Topics(event) => {
-            effects.extend(state.topics.step(event, at).into_iter().map(Effect::Topics));
-        }
-        Event::Retry | Event::Tick => {
-            let retry = event == Event::Retry;
-            for (socket, region) in state.streaming.iter_mut().enumerate() {
-                let event = if retry { streaming::Event::Retry } else { streaming::Event::Tick };
-                let done = region.step(event, at);
-                effects.extend(done.into_iter().map(|effect| Effect::Streaming(socket, effect)));
-            }
-            let event = if retry { history::Event::Retry } else { history::Event::Tick };
-            effects.extend(state.history.step(event, at).into_iter().map(Effect::History));
-            let event = if retry { topics::Event::Retry } else { topics::Event::Tick };
-            effects.extend(state.topics.step(event, at).into_iter().map(Effect::Topics));
-        }
-    }
+    let effects = state.step(event, at);
     (state, effects)
 }
 
 impl State {
+    /// As [`step`], in place: for who keeps the state behind a lock.
+    pub fn step(&mut self, event: Event, at: Moment) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Streaming(socket, event) => {
+                if let Some(region) = self.streaming.get_mut(socket) {
+                    let done = region.step(event, at).into_iter();
+                    effects.extend(done.map(|effect| Effect::Streaming(socket, effect)));
+                }
+            }
+            Event::History(event) => {
+                effects.extend(self.history.step(event, at).into_iter().map(Effect::History));
+            }
+            Event::Topics(event) => {
+                effects.extend(self.topics.step(event, at).into_iter().map(Effect::Topics));
+            }
+            Event::Retry => {
+                for (socket, region) in self.streaming.iter_mut().enumerate() {
+                    let done = region.step(streaming::Event::Retry, at).into_iter();
+                    effects.extend(done.map(|effect| Effect::Streaming(socket, effect)));
+                }
+                let done = self.history.step(history::Event::Retry, at);
+                effects.extend(done.into_iter().map(Effect::History));
+                let done = self.topics.step(topics::Event::Retry, at);
+                effects.extend(done.into_iter().map(Effect::Topics));
+            }
+            Event::Tick => {
+                for (socket, region) in self.streaming.iter_mut().enumerate() {
+                    let done = region.step(streaming::Event::Tick, at).into_iter();
+                    effects.extend(done.map(|effect| Effect::Streaming(socket, effect)));
+                }
+                let done = self.history.step(history::Event::Tick, at);
+                effects.extend(done.into_iter().map(Effect::History));
+                let done = self.topics.step(topics::Event::Tick, at);
+                effects.extend(done.into_iter().map(Effect::Topics));
+            }
+        }
+        effects
+    }
+
     /// The next moment somebody waits for, milliseconds since the epoch: an [`Event::Tick`] is due.
     pub fn wake(&self) -> Option<i64> {
         let sockets = self.streaming.iter().filter_map(streaming::Region::wake);

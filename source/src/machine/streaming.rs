@@ -309,6 +309,19 @@ impl Region {
         matches!(self.stage, Stage::Open { .. })
     }
 
+    /// Whether there is one, and the vendor has welcomed it.
+    pub fn is_welcomed(&self) -> bool {
+        matches!(self.stage, Stage::Open { welcomed: true, .. })
+    }
+
+    /// When the last frame of any kind came on the socket that is open.
+    pub fn last_frame(&self) -> Option<i64> {
+        match self.stage {
+            Stage::Open { last, .. } => Some(last),
+            _ => None,
+        }
+    }
+
     /// Whether the key was refused.
     pub fn is_refused(&self) -> bool {
         matches!(self.stage, Stage::Refused { .. })
@@ -317,6 +330,11 @@ impl Region {
     /// Whether every sub that is wanted is on, as far as the vendor gives it.
     pub fn is_subscribed(&self) -> bool {
         self.is_open() && self.confirmed() + self.dropped.len() >= self.wanted.len()
+    }
+
+    /// Whether the vendor has confirmed this sub on this socket.
+    pub fn is_on(&self, sub: &Sub) -> bool {
+        self.asked.get(sub).is_some_and(|on| *on)
     }
 
     /// How many subs the vendor has confirmed on this socket.

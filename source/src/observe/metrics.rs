@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Observed;
 use crate::machine::Name;
-use crate::tally::{LATENCY_SECONDS, Latencies, Tallied};
+use crate::tally::{Latencies, Tallied};
 
 /// Before every name.
 const PREFIX: &str = "tickpanda_source";
@@ -208,10 +208,8 @@ impl Page<'_, '_> {
     fn latency(&mut self, name: &str, help: &str, times: &Latencies) -> fmt::Result {
         let unit = Some(&Unit::Seconds);
         let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        let ends = LATENCY_SECONDS.into_iter().chain([f64::MAX]);
-        let buckets: Vec<_> = ends.zip(times.counts).collect();
-        let count = times.counts.iter().sum();
-        metric.encode_histogram::<NoLabelSet>(times.sum, count, &buckets, None)
+        let count = times.counts.iter().map(|(_, count)| count).sum();
+        metric.encode_histogram::<NoLabelSet>(times.sum, count, &times.counts, None)
     }
 }
 
@@ -220,23 +218,23 @@ mod tests {
     use super::super::tests::{NOW, healthy};
     use super::super::{ControlView, SubView};
     use super::*;
-    use crate::tally::{Latency, Tally};
+    use crate::spool::Latency;
+    use crate::tally::Tally;
     use std::collections::BTreeMap;
     use std::io::Write as _;
     use std::process::Stdio;
-    use std::time::Duration;
 
     fn full() -> Observed {
         let mut seen = healthy();
         let latency = Latency::default();
-        latency.observe(Duration::from_millis(3), 7);
-        latency.observe(Duration::from_secs(4000), 1);
+        latency.see([7; 7].into_iter(), 10);
+        latency.see([0].into_iter(), 4_000_000);
         let gaps = Tally::default();
         gaps.add(["trade", "no_connection"]);
         let one = |label| BTreeMap::from([([label], 2)]);
         seen.control = ControlView { pending: 1, ..ControlView::default() };
         seen.totals.frames = 11;
-        seen.totals.publish = latency.get();
+        seen.totals.publish = latency.view();
         seen.totals.gaps = gaps.get();
         seen.totals.reconnects = one("force_disconnect");
         seen.totals.alarms = one("data");
@@ -255,8 +253,8 @@ mod tests {
             "tickpanda_source_gaps_total{kind=\"trade\",reason=\"no_connection\"} 1",
             "tickpanda_source_watchdog_alarms_total{kind=\"data\"} 2",
             "tickpanda_source_publish_seconds_bucket{le=\"0.002\"} 0",
-            "tickpanda_source_publish_seconds_bucket{le=\"0.005\"} 7",
-            "tickpanda_source_publish_seconds_bucket{le=\"3600\"} 7",
+            "tickpanda_source_publish_seconds_bucket{le=\"0.003\"} 7",
+            "tickpanda_source_publish_seconds_bucket{le=\"300\"} 7",
             "tickpanda_source_publish_seconds_bucket{le=\"+Inf\"} 8",
             "tickpanda_source_publish_seconds_count 8",
             "tickpanda_source_spool_records 3",

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::clock::now_ms;
+
 /// What keeps records from being published.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
@@ -33,6 +35,8 @@ pub struct Outages {
 #[derive(Debug)]
 struct Since {
     began: Instant,
+    /// The first lane's words.
+    why: String,
     lanes: BTreeSet<Lane>,
 }
 
@@ -42,6 +46,14 @@ impl Outages {
     /// Whether the broker answers, as far as anybody has tried.
     pub fn broker_answers(&self) -> bool {
         !self.troubles().contains_key(&Trouble::Away)
+    }
+
+    /// Since when no broker answers (milliseconds since the epoch), and why; `None` where one does.
+    pub fn away(&self) -> Option<(i64, String)> {
+        let troubles = self.troubles();
+        let since = troubles.get(&Trouble::Away)?;
+        let lasts = i64::try_from(since.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Some((now_ms().saturating_sub(lasts), since.why.clone()))
     }
 
     /// Everything that keeps records from being published now.
@@ -79,7 +91,7 @@ impl Outages {
                     "the broker refuses records: they wait in the spool, and are sent again until it takes them"
                 ),
             }
-            Since { began: Instant::now(), lanes: BTreeSet::new() }
+            Since { began: Instant::now(), why: words.to_owned(), lanes: BTreeSet::new() }
         });
         since.lanes.insert(lane.clone());
     }

@@ -36,17 +36,13 @@ use crate::counters::{Counters, Summary};
 use crate::driver::{Driver, Inboxes};
 use crate::error::SourceError;
 use crate::gaps::{Gaps, Notice};
-use crate::history;
 use crate::history::client::Client;
-use crate::history::job::Job;
 use crate::ledger::Ledger;
 use crate::machine::{State, streaming, topics};
 use crate::publish::{Cluster, Publishers};
-use crate::routes::Routes;
 use crate::settings::Settings;
-use crate::spool::{Spool, TopicId};
+use crate::spool::Spool;
 use crate::stream::{Links, Stream};
-use crate::sub::Sub;
 
 mod begin;
 mod create;
@@ -59,8 +55,6 @@ use begin::Begun;
 
 /// How often a summary is logged.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
-/// How often the main task shows that it lives.
-const BEAT_EVERY: Duration = Duration::from_millis(500);
 /// Wishes for history that may wait for its task; more are refused by name.
 const WISHES: usize = 20_000;
 
@@ -257,13 +251,8 @@ impl Running {
                 links: links.clone(),
                 handle,
             };
-            let serve = crate::http::serve(
-                server,
-                sight,
-                Arc::clone(&beat),
-                settings.ready,
-                stop.clone(),
-            );
+            let serve =
+                crate::http::serve(server, sight, Arc::clone(&beat), settings.ready, stop.clone());
             receivers.spawn(async move {
                 serve.await;
                 Ok(())
@@ -288,7 +277,9 @@ impl Running {
     /// Returns when it is time to stop, with the reason if it is an error.
     async fn watch(&mut self, ledger: &mut Ledger) -> Result<(), SourceError> {
         let mut every = interval_at(Instant::now() + SUMMARY_EVERY, SUMMARY_EVERY);
-        let mut beat = tokio::time::interval(BEAT_EVERY);
+        let beat = Arc::clone(&self.beat);
+        let beating = beat.beat();
+        tokio::pin!(beating);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
@@ -302,7 +293,7 @@ impl Running {
                     begin::note_ended_runs(&self.spool, ledger)?;
                     self.tell_lost().await;
                 }
-                _ = beat.tick() => self.beat.beat(),
+                () = &mut beating => {}
                 _ = every.tick() => {
                     let now = self.counters.summary(self.run, self.spool.meter());
                     info!(

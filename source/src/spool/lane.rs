@@ -22,10 +22,11 @@ use tracing::warn;
 
 use super::ack::{AckFile, Acked};
 use super::books::{Books, lock};
-use super::lost::{Kind, Lost, Tally};
+use super::lost::{Lost, Tally};
 use super::record;
 use super::request::Request;
 use super::segment::{self, Segment};
+use crate::sub::Kind;
 
 /// One partition's queue.
 #[derive(Debug)]

@@ -11,40 +11,12 @@ use tickpanda_model::key::UNKNOWN;
 use tracing::warn;
 
 use crate::store;
+use crate::sub::Kind;
 
 /// Name of the file in the spool's folder.
 pub(crate) const FILE: &str = "lost.json";
 /// So many pairs and kinds are told apart; what is lost of others has the key `?`.
 const MOST: usize = 4096;
-
-/// What a lost record was, in the words of [`GapEvent`](tickpanda_model::gap::GapEvent).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// TYPE 0.
-    Trade,
-    /// TYPE 2.
-    Ticker,
-    /// TYPE 5.
-    Index,
-    /// TYPE 24, or a REST body.
-    Candle,
-    /// Everything else, and what can't be read any more.
-    Other,
-}
-
-impl Kind {
-    /// The word in a gap event.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Trade => "trade",
-            Self::Ticker => "ticker",
-            Self::Index => "index",
-            Self::Candle => "candle",
-            Self::Other => "other",
-        }
-    }
-}
 
 /// What a record of the raw topic was.
 pub fn kind_of(value: &[u8], is_rest: bool) -> Kind {
@@ -57,13 +29,8 @@ pub fn kind_of(value: &[u8], is_rest: bool) -> Kind {
         return Kind::Candle;
     }
     let frame: Option<Frame<'_>> = serde_json::from_slice(value).ok();
-    match frame.and_then(|frame| frame.kind).map(|kind| kind.get().trim_matches('"')) {
-        Some("0") => Kind::Trade,
-        Some("2") => Kind::Ticker,
-        Some("5") => Kind::Index,
-        Some("24") => Kind::Candle,
-        _ => Kind::Other,
-    }
+    let kind = frame.and_then(|frame| frame.kind);
+    Kind::of(kind.and_then(|kind| kind.get().trim_matches('"').parse().ok()))
 }
 
 /// Lost records of one pair and kind.

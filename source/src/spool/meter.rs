@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::counters::Count;
+use crate::tally::Latencies;
 
 /// Upper bounds of the latency buckets in milliseconds; what took longer is in one more.
 pub const LATENCY_MS: [u64; 24] = [
@@ -70,6 +71,15 @@ impl Latency {
     /// Records in each bucket; the last is of those above all bounds.
     pub fn counts(&self) -> [u64; LATENCY_MS.len() + 1] {
         std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed))
+    }
+
+    /// The times now.
+    pub fn view(&self) -> Latencies {
+        // Milliseconds of a process's life are exact in an f64.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        let ends = LATENCY_MS.into_iter().map(seconds).chain([f64::MAX]);
+        Latencies { counts: ends.zip(self.counts()).collect(), sum: seconds(self.sum_ms()) }
     }
 
     /// Sum of all latencies in milliseconds.

@@ -68,7 +68,7 @@ mod segment;
 mod sync;
 
 pub use burst::Burst;
-pub use lost::{Kind, Lost, kind_of};
+pub use lost::{Lost, kind_of};
 pub use meter::{LATENCY_MS, Latency, Meter};
 pub use record::{Headers, is_too_large};
 
@@ -112,7 +112,7 @@ impl Default for Limits {
 }
 
 /// A topic of a [`Spool`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(usize);
 
 /// What a former process has left.

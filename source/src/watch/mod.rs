@@ -266,9 +266,10 @@ impl Watch {
         findings
     }
 
-    /// For each sub when data came last, milliseconds since the epoch.
-    pub fn ages(&self) -> impl Iterator<Item = (&Sub, Option<i64>)> {
-        self.subs.iter().map(|watched| (&watched.sub, watched.last))
+    /// For each sub when data came last, milliseconds since the epoch, and whether it is silent against
+    /// its rhythm.
+    pub fn ages(&self) -> impl Iterator<Item = (&Sub, Option<i64>, bool)> {
+        self.subs.iter().map(|watched| (&watched.sub, watched.last, watched.alarms > 0))
     }
 }
 

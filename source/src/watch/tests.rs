@@ -158,7 +158,7 @@ fn any_frame_can_be_watched() {
             watch.frame(channel, key, Some(b'm'), Some(u64::MAX), T0);
         }
     }
-    assert_eq!(watch.ages().filter(|(_, last)| last.is_some()).count(), 2);
+    assert_eq!(watch.ages().filter(|(_, last, _)| last.is_some()).count(), 2);
     watch.frame(Some(11), b"11~BTC", None, None, T0);
-    assert_eq!(watch.ages().filter(|(_, last)| last.is_some()).count(), 3);
+    assert_eq!(watch.ages().filter(|(_, last, _)| last.is_some()).count(), 3);
 }

@@ -210,7 +210,7 @@ async fn latency(frames: &Frames, partitions: i32, lasts: Duration) -> (f64, f64
 
 /// `(le in ms, cumulative count)`, smallest first.
 fn histogram(text: &str) -> Vec<(f64, f64)> {
-    let name = "tickpanda_source_publish_latency_seconds_bucket{le=\"";
+    let name = "tickpanda_source_publish_seconds_bucket{le=\"";
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     let pairs = lines.map(|line| {
         let (le, count) = line.split_once("\"} ").expect("a bucket");

@@ -1,0 +1,104 @@
+//! Gaps on their way: events to `gap-events` through the spool, and candles that are to be fetched.
+
+use std::sync::Arc;
+
+use tickpanda_model::gap::{GapEvent, GapState};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::clock::now_ms;
+use crate::counters::Counters;
+use crate::coverage::{self, Reason, Repair};
+use crate::gaps::Tell;
+use crate::history::job::{Job, Pair};
+use crate::machine::history::Event;
+use crate::spool::{Burst, Spool, TopicId};
+
+/// See the module.
+pub(super) struct Teller {
+    spool: Arc<Spool>,
+    burst: Burst,
+    topic: TopicId,
+    wishes: mpsc::Sender<Event>,
+    counters: Arc<Counters>,
+}
+
+impl Teller {
+    pub(super) fn new(
+        spool: &Arc<Spool>,
+        topic: TopicId,
+        wishes: mpsc::Sender<Event>,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        let (burst, counters) = (Burst::new(spool), Arc::clone(counters));
+        Teller { spool: Arc::clone(spool), burst, topic, wishes, counters }
+    }
+
+    fn push(&mut self, event: &GapEvent) {
+        // Text and numbers only: nothing that serde_json refuses.
+        let value = serde_json::to_vec(event).unwrap_or_default();
+        let key = coverage::key(event);
+        self.burst.push(self.topic, key.as_bytes(), &value, now_ms(), None);
+    }
+}
+
+impl Tell for Teller {
+    async fn events(&mut self, events: &[(GapEvent, Option<Reason>)]) {
+        for (event, reason) in events {
+            // Counted when they end, so that each counts once.
+            if let (Some(reason), Some(_)) = (reason, event.gap_to) {
+                let kind = crate::sub::Kind::named(&event.kind);
+                self.counters.gaps.add([kind.as_str(), reason.as_str()]);
+            }
+            self.push(event);
+        }
+        self.spool.append(&mut self.burst).await;
+        self.burst.take_counts();
+    }
+
+    fn repair(&mut self, repairs: Vec<Repair>) {
+        let mut known: Vec<Repair> = Vec::new();
+        for repair in repairs {
+            // Trades and ticker of a pair have the same gap, and the same candles.
+            if known.contains(&repair) {
+                continue;
+            }
+            let Ok(pair) = Pair::new(&repair.market, &repair.base, &repair.quote) else { continue };
+            let (from, to) = (repair.from, repair.to);
+            let job = Job::gap(name(from, to), pair, from, to, now_ms());
+            self.push(&coverage::candles(&repair, GapState::Open, "they are being fetched"));
+            if self.wishes.try_send(Event::FetchHistoricalData(Box::new(job))).is_err() {
+                warn!(
+                    market = repair.market,
+                    base = repair.base,
+                    quote = repair.quote,
+                    "candles of a gap are not fetched: too much history is asked for at once (fetch them with ctl fetch)"
+                );
+                self.push(&coverage::candles(
+                    &repair,
+                    GapState::Unrepairable,
+                    "too much history was asked for at once",
+                ));
+            }
+            known.push(repair);
+        }
+        // What was pushed goes with the events that follow.
+    }
+}
+
+/// A gap's name in the history: its ends.
+fn name(from: i64, to: i64) -> String {
+    format!("{from}~{to}")
+}
+
+/// The gap of that name.
+pub(super) fn repair_of(name: &str, pair: &Pair) -> Option<Repair> {
+    let (from, to) = name.split_once('~')?;
+    Some(Repair {
+        market: pair.market.clone(),
+        base: pair.base.clone(),
+        quote: pair.quote.clone(),
+        from: from.parse().ok()?,
+        to: to.parse().ok()?,
+    })
+}
