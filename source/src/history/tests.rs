@@ -1,7 +1,7 @@
 //! Which candles are asked for, and a scripted vendor's answers over real sockets.
 
 use super::*;
-use crate::testing::{in_time, key, receive, rest as vendor, rest_by, rules, spool};
+use crate::testing::{Sent, in_time, key, receive, rest as vendor, rest_by, rules, spool};
 
 #[test]
 fn each_pair_is_asked_for_once_per_interval() {
@@ -63,7 +63,7 @@ async fn fetch(
     let bodies = usize::try_from(counters.bodies.get()).unwrap();
     let sent = receive(&mut taker, bodies).await;
     assert!(taker.is_empty());
-    let headers = sent.first().map(|sent| sent.headers.clone()).unwrap_or_default();
+    let headers = sent.first().map(Sent::headers).unwrap_or_default();
     let text = |value| String::from_utf8(value).unwrap();
     let published = sent.into_iter().map(|sent| (sent.key, text(sent.value))).collect();
     (published, headers, in_time(server).await.unwrap())
@@ -143,10 +143,7 @@ fn minutes(request: &str, now: i64, row: usize) -> String {
 }
 
 /// Fetches eight minutes of rows of this size. Returns what is sent and the request lines.
-async fn fetch_large(
-    row: usize,
-    requests: usize,
-) -> (Vec<crate::testing::Sent>, Vec<String>, usize) {
+async fn fetch_large(row: usize, requests: usize) -> (Vec<Sent>, Vec<String>, usize) {
     const NOW: i64 = 1_510_374_600;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (url, server) = rest_by(requests, move |asked| (200, minutes(asked, NOW, row))).await;
@@ -173,8 +170,8 @@ async fn a_body_too_large_for_a_record_arrives_as_pages_with_the_same_candles_in
             let times = pages::times(&sent.value).unwrap();
             let to = times.last().unwrap();
             assert!(asked.contains(&format!("toTs={to} ")), "{asked}");
-            assert!(sent.headers.contains(&format!(" to={to}")), "{}", sent.headers);
-            assert!(!sent.headers.contains("too_large"), "{}", sent.headers);
+            assert!(sent.headers().contains(&format!(" to={to}")), "{}", sent.headers());
+            assert!(!sent.headers().contains("too_large"), "{}", sent.headers());
             candles.extend(times);
         }
         let all: Vec<i64> = (0..8).rev().map(|back| 1_510_374_600 - back * 60).collect();
@@ -189,6 +186,6 @@ async fn rows_that_fit_into_no_page_leave_their_size_and_hash() {
     assert_eq!((sent.len(), asked.len()), (4, 5));
     for sent in sent {
         assert!(sent.value.is_empty());
-        assert!(sent.headers.contains("feed=rest") && sent.headers.contains("too_large=600"));
+        assert!(sent.headers().contains("feed=rest") && sent.headers().contains("too_large=600"));
     }
 }
