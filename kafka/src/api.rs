@@ -7,7 +7,7 @@
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
     FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest,
+    OffsetFetchRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
@@ -48,6 +48,8 @@ apis! {
     ListOffsetsRequest, "ListOffsets", 2..=7;
     // 4 is the first with record batches, 13 takes topic ids only.
     FetchRequest, "Fetch", 4..=12;
+    // 3 is the first with record batches, 13 takes topic ids only.
+    ProduceRequest, "Produce", 3..=12;
     FindCoordinatorRequest, "FindCoordinator", 0..=3;
     OffsetFetchRequest, "OffsetFetch", 1..=7;
     OffsetCommitRequest, "OffsetCommit", 2..=9;

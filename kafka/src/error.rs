@@ -172,6 +172,32 @@ impl KafkaError {
         }
     }
 
+    /// Whether a batch is larger than the topic takes (`max.message.bytes`).
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        use ResponseError::{MessageTooLarge, RecordListTooLarge};
+        matches!(self, Self::Refused { error: MessageTooLarge | RecordListTooLarge, .. })
+    }
+
+    /// Whether the topic or the partition is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => true,
+            Self::Refused { error, .. } => *error == ResponseError::UnknownTopicOrPartition,
+            _ => false,
+        }
+    }
+
+    /// Whether no broker has answered.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::NoBroker { last } => last.is_silence(),
+            _ => self.is_unreachable(),
+        }
+    }
+
     /// Whether another broker, or a fresh connection, might do better.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. })

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!                 ┌ topics.rs   create with settings, ids, settings
+//!  encode.rs ─────┤ produce.rs  one batch
 //!  Client ────────┼ offsets.rs  earliest, latest, committed     ── call ──▶ connection.rs ─▶ broker
 //!  (client.rs)    └ read.rs     one fetch ─▶ decode/ ─▶ Record
 //! ```
@@ -14,6 +15,8 @@
 //! | `api` | the requests this crate sends and the versions it speaks |
 //! | [`topics`] | creating topics, cluster and topic ids, topic settings |
 //! | [`offsets`] | where partitions begin and end, what groups have committed |
+//! | [`produce`] | appending a batch of records |
+//! | [`encode`] | records to a batch, in one buffer |
 //! | [`read`] | reading records, including those that rskafka refuses |
 //! | [`decode`] | record batches (format v2) to records, without copying |
 //! | [`partitioner`] | Kafka's default partitioner |
@@ -22,21 +25,25 @@
 //! What rskafka cannot read and this can: null header values, repeated header keys, header keys that
 //! are not UTF-8, control batches of transactions, `LogAppendTime`.
 //!
-//! **Must never** grow into a second client: producing and ordinary fetching are rskafka's. Like the
+//! **Must never** grow into a second client: what rskafka does well is rskafka's (ordinary fetching, and
+//! producing where it is little). Like the
 //! settings users know (`KAFKA_BROKERS`), it speaks plain TCP without authentication.
 
 mod api;
 pub mod client;
 mod connection;
 pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod offsets;
 pub mod partitioner;
+pub mod produce;
 pub mod read;
 pub mod topics;
 
 pub use client::{Client, ClientConfig};
 pub use decode::{Batch, Header, Record, Salvaged};
+pub use encode::BatchEncoder;
 pub use error::KafkaError;
 pub use offsets::{At, Committed};
 pub use partitioner::murmur2_partition;

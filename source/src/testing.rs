@@ -1,6 +1,7 @@
 //! Stand-ins for the vendor in this crate's tests, over real sockets: each test decides frame by
 //! frame and answer by answer what the vendor does. (The whole vendor is `local/exchange`.)
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +48,36 @@ pub(crate) fn rules() -> Rules {
 pub(crate) struct Sent {
     pub(crate) key: String,
     pub(crate) value: Vec<u8>,
-    pub(crate) headers: String,
+    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) received_at: i64,
+}
+
+impl Sent {
+    /// `name=value` of each header, with spaces between them.
+    pub(crate) fn headers(&self) -> String {
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}={value}"));
+        headers.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What a request brings to the broker.
+pub(crate) fn sent(request: &Taken) -> Vec<Sent> {
+    let mut encoder = tickpanda_kafka::BatchEncoder::default();
+    request.encode(&mut encoder);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let batches = tickpanda_kafka::decode::Batches::new(encoder.finish());
+    let records = batches.flat_map(|batch| batch.unwrap().records().unwrap());
+    let sent = records.map(|record| {
+        let record = record.unwrap();
+        let headers = record.headers.iter();
+        Sent {
+            key: text(&record.key.unwrap()),
+            value: record.value.unwrap().to_vec(),
+            headers: headers.map(|(name, v)| (text(name), text(v.as_ref().unwrap()))).collect(),
+            received_at: record.timestamp_ms,
+        }
+    });
+    sent.collect()
 }
 
 /// The publisher's end of a spool of one lane.
@@ -66,28 +95,18 @@ impl Taker {
 }
 
 pub(crate) async fn receive(taker: &mut Taker, count: usize) -> Vec<Sent> {
-    let mut sent = Vec::new();
+    let mut taken = Vec::new();
     let mut request = Taken::default();
-    while sent.len() < count {
+    while taken.len() < count {
         while taker.is_empty() {
             in_time(taker.lane.ready.notified()).await;
         }
         // One at a time, so that no more are taken than were asked for.
         taker.lane.read(&mut request, 1).unwrap();
         assert!(taker.lane.acknowledge(&request));
-        sent.extend(request.records().into_iter().map(|record| {
-            Sent {
-                key: String::from_utf8(record.key.unwrap()).unwrap(),
-                value: record.value.unwrap(),
-                headers: (record.headers.into_iter())
-                    .map(|(name, value)| format!("{name}={}", String::from_utf8(value).unwrap()))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                received_at: record.timestamp.timestamp_millis(),
-            }
-        }));
+        taken.extend(sent(&request));
     }
-    sent
+    taken
 }
 
 /// The vendor's streamer.

@@ -1,17 +1,16 @@
-//! A partition on a broker, as far as a publisher needs it; rskafka's, and in tests others.
+//! A partition on a broker, as far as a publisher needs it; in tests others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rskafka::client::error::{Error as KafkaError, ProtocolError};
-use rskafka::client::partition::{Compression, PartitionClient};
-use tokio::time::timeout;
+use tickpanda_kafka::{BatchEncoder, Client, ClientConfig, KafkaError};
 
 use super::outage::Trouble;
-use crate::broker::{Broker, in_words};
 use crate::spool::Request;
 
-/// rskafka has no limit of its own; a broker that has not answered by then gets a new connection.
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker that has not answered by then gets a new connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where partitions are found.
@@ -44,18 +43,14 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     fn of(error: &KafkaError, topic: &str) -> Self {
-        let words = in_words(error);
-        let topic: Arc<str> = topic.into();
-        let KafkaError::ServerError { protocol_error, .. } = error else {
-            return Self::Trouble(Trouble::Away, words);
+        let words = error.to_string();
+        let trouble = match error {
+            _ if error.is_too_large() => return Self::TooLarge(words),
+            _ if error.is_silence() => Trouble::Away,
+            _ if error.is_missing() => Trouble::Missing(topic.into()),
+            _ => Trouble::Refused(topic.into()),
         };
-        match protocol_error {
-            ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge => {
-                Self::TooLarge(words)
-            }
-            ProtocolError::UnknownTopicOrPartition => Self::Trouble(Trouble::Missing(topic), words),
-            _ => Self::Trouble(Trouble::Refused(topic), words),
-        }
+        Self::Trouble(trouble, words)
     }
 }
 
@@ -67,22 +62,54 @@ pub struct Cluster {
 }
 
 impl Partitions for Cluster {
-    type Partition = Produced;
+    type Partition = Leader;
 
-    async fn connect(&self, topic: &str, partition: i32) -> Result<Produced, Refusal> {
-        let broker = Broker { brokers: self.brokers.to_vec(), topic: topic.to_owned() };
-        let client = broker.partition(partition).await;
-        client.map(Produced).map_err(|error| Refusal::of(&error, topic))
+    /// On a connection of its own: what is wrong with an old one is not wrong with this one.
+    async fn connect(&self, topic: &str, partition: i32) -> Result<Leader, Refusal> {
+        let config = ClientConfig {
+            client_id: "tickpanda-source".to_owned(),
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            ..ClientConfig::default()
+        };
+        let client = Client::connect(&self.brokers, config).await;
+        let client = client.map_err(|error| Refusal::of(&error, topic))?;
+        let topic = topic.to_owned();
+        Ok(Leader { client, topic, partition, encoder: BatchEncoder::default() })
     }
 }
 
-/// rskafka's client of a partition.
-pub(crate) struct Produced(PartitionClient);
+/// The broker that has the partition.
+pub(crate) struct Leader {
+    client: Client,
+    topic: String,
+    partition: i32,
+    encoder: BatchEncoder,
+}
 
-impl Partition for Produced {
+impl Partition for Leader {
     async fn produce(&mut self, request: &Request) -> Result<(), Refusal> {
-        let produce = self.0.produce(request.records(), Compression::NoCompression);
-        let produced = timeout(REQUEST_TIMEOUT, produce).await.unwrap_or(Err(KafkaError::Timeout));
-        produced.map(|_| ()).map_err(|error| Refusal::of(&error, self.0.topic()))
+        request.encode(&mut self.encoder);
+        let batch = self.encoder.finish();
+        let produced = self.client.produce(&self.topic, self.partition, batch).await;
+        produced.map(|_| ()).map_err(|error| Refusal::of(&error, &self.topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_there_is_away() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let cluster = Cluster { brokers: Arc::from([address]) };
+        let Err(refusal) = cluster.connect("raw", 0).await else { panic!("nobody listens") };
+        assert!(matches!(refusal, Refusal::Trouble(Trouble::Away, _)), "{refusal:?}");
+        let missing = KafkaError::UnknownTopic { topic: "raw".into() };
+        let expected = Trouble::Missing("raw".into());
+        assert_eq!(Refusal::of(&missing, "raw"), Refusal::Trouble(expected, missing.to_string()));
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::partition::{Partition, Refusal};
 use super::*;
 use crate::spool::{Burst, Limits, Request, TopicId};
-use crate::testing::in_time;
+use crate::testing::{in_time, sent};
 
 const LINGER: Duration = Duration::from_millis(5);
 
@@ -100,12 +100,8 @@ impl Partition for FakePartition {
         if self.broker.with(|inner| inner.hangs) {
             std::future::pending::<()>().await;
         }
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let arrived: Vec<Arrived> = (request.records().into_iter())
-            .map(|record| {
-                let headers = record.headers.into_iter().map(|(name, value)| (name, text(value)));
-                (text(record.key.unwrap()), record.value.unwrap().len(), headers.collect())
-            })
+        let arrived: Vec<Arrived> = (sent(request).into_iter())
+            .map(|sent| (sent.key, sent.value.len(), sent.headers))
             .collect();
         self.broker.with(|inner| {
             let in_flight = inner.in_flight.get_mut(&self.place).unwrap();

@@ -57,10 +57,11 @@ pub fn is_too_large(key: &[u8], value: &[u8], headers: Option<&Headers>) -> bool
 }
 
 /// The headers of a record without its value.
-pub(crate) fn blank(headers: &mut Headers, value: &[u8]) {
-    headers.insert(header::TOO_LARGE.to_owned(), value.len().to_string().into_bytes());
-    let hash = format!("{:032x}", xxh3_128(value));
-    headers.insert(header::XXH128.to_owned(), hash.into_bytes());
+pub(crate) fn blank(value: &[u8]) -> [(&'static str, Vec<u8>); 2] {
+    [
+        (header::TOO_LARGE, value.len().to_string().into_bytes()),
+        (header::XXH128, format!("{:032x}", xxh3_128(value)).into_bytes()),
+    ]
 }
 
 /// The first 48 bytes of a record.
@@ -156,7 +157,7 @@ pub(crate) fn encode(
     let key = &key[..key.len().min(MAX_KEY)];
     if is_too_large(key, value, headers) {
         let mut headers = headers.cloned().unwrap_or_default();
-        blank(&mut headers, value);
+        headers.extend(blank(value).map(|(name, text)| (name.to_owned(), text)));
         return write(out, sequenced, key, &[], received_at, Some(&headers));
     }
     write(out, sequenced, key, value, received_at, headers);
@@ -241,7 +242,7 @@ pub(crate) fn number(bytes: &mut [u8], index: u32, number: Option<(u64, u64)>) {
 }
 
 /// The headers that [`encode`] wrote.
-pub(crate) fn headers(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+pub(crate) fn headers(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone {
     std::iter::from_fn(move || {
         let lengths: &[u8; LENGTHS] = bytes.first_chunk()?;
         let (name, value) = (usize::from(u16_at(lengths, 0)), usize::from(u16_at(lengths, 2)));

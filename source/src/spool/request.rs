@@ -6,13 +6,12 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use rskafka::chrono::{DateTime, Utc};
-use rskafka::record::Record;
+use tickpanda_kafka::BatchEncoder;
 use tickpanda_model::header;
 
 use super::books::Books;
 use super::lane::Lane;
-use super::record::{self, HEADER, Headers};
+use super::record::{self, HEADER, blank};
 use super::runs::Newest;
 use super::scan::Scanner;
 
@@ -103,32 +102,21 @@ impl Request {
         })
     }
 
-    /// The records as rskafka takes them: five allocations each, so only for an attempt.
-    pub(crate) fn records(&self) -> Vec<Record> {
-        let mut prefix = Vec::with_capacity(17);
-        let mut run = None;
-        let records = self.records.iter().map(|(header, at)| {
+    /// Has the records encoded as one batch, as the topic gets them.
+    pub(crate) fn encode(&self, encoder: &mut BatchEncoder) {
+        let mut seq = Seq::new();
+        for (header, at) in &self.records {
             let (key, raw, value) = self.parts(header, *at);
-            let text = |(name, value): (&str, &[u8])| (name.to_owned(), value.to_vec());
-            let mut headers: Headers = record::headers(raw).map(text).collect();
-            if self.blank && !value.is_empty() {
-                record::blank(&mut headers, value);
-            }
-            if header.is_sequenced() {
-                if run.replace(header.run) != Some(header.run) {
-                    prefix = format!("{:016x}:", header.run).into_bytes();
-                }
-                headers.insert(header::SEQ.to_owned(), seq(&prefix, header.n));
-            }
-            Record {
-                key: Some(key.to_vec()),
-                value: Some(if self.blank { Vec::new() } else { value.to_vec() }),
-                headers,
-                timestamp: DateTime::<Utc>::from_timestamp_millis(header.received_at)
-                    .unwrap_or_default(),
-            }
-        });
-        records.collect()
+            let seq = header.is_sequenced().then(|| seq.text(header.run, header.n));
+            let blank = (self.blank && !value.is_empty()).then(|| blank(value));
+            let blank = blank.iter().flatten();
+            let headers = record::headers(raw)
+                .chain(blank.map(|(name, value)| (*name, value.as_slice())))
+                .chain(seq.map(|seq| (header::SEQ, seq)))
+                .map(|(name, value)| (name.as_bytes(), value));
+            let value = if self.blank { &[] } else { value };
+            encoder.push(header.received_at, Some(key), Some(value), headers);
+        }
     }
 
     /// They wait no longer.
@@ -284,20 +272,48 @@ fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// `{run}:{n}` as [`header::Seq`] prints it, without the formatting machinery: this is per frame.
-fn seq(prefix: &[u8], mut n: u64) -> Vec<u8> {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        // A remainder of 10 fits every integer type.
-        #[allow(clippy::cast_possible_truncation)]
-        let digit = (n % 10) as u8;
-        digits[at] = b'0' + digit;
-        n /= 10;
-        if n == 0 {
-            break;
+/// The text `{run}:{n}` as [`header::Seq`] prints it, without the formatting machinery: this is per frame.
+struct Seq {
+    text: [u8; 17 + 20],
+    /// The run that it begins with.
+    run: Option<u64>,
+}
+
+impl Seq {
+    fn new() -> Self {
+        Seq { text: [0; 17 + 20], run: None }
+    }
+
+    fn text(&mut self, run: u64, mut n: u64) -> &[u8] {
+        if self.run.replace(run) != Some(run) {
+            self.text[..17].copy_from_slice(format!("{run:016x}:").as_bytes());
+        }
+        let mut digits = 1;
+        let mut rest = n / 10;
+        while rest > 0 {
+            (digits, rest) = (digits + 1, rest / 10);
+        }
+        for at in (17..17 + digits).rev() {
+            // A remainder of 10 fits every integer type.
+            #[allow(clippy::cast_possible_truncation)]
+            let digit = (n % 10) as u8;
+            self.text[at] = b'0' + digit;
+            n /= 10;
+        }
+        &self.text[..17 + digits]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seq_headers_are_those_of_the_model() {
+        let mut seq = Seq::new();
+        for (run, n) in [(1, 0), (1, 9), (1, 10), (u64::MAX, 12_345), (0xab, u64::MAX), (0xab, 7)] {
+            let text = header::Seq { run, n }.to_string();
+            assert_eq!(seq.text(run, n), text.as_bytes());
         }
     }
-    [prefix, &digits[at..]].concat()
 }

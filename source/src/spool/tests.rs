@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tickpanda_model::header::Seq;
 
 use super::*;
+use crate::testing::{Sent, sent};
 
 const KEYS: [&str; 7] = ["A~BTC~USD", "B~ETH~USD", "C~BTC~EUR", "D~X~Y", "E~X~Y", "F~X~Y", "G~X~Y"];
 const LANES: [i32; 3] = [0, 1, 2];
@@ -116,14 +117,13 @@ impl Bench {
 }
 
 fn outs(request: &Request) -> Vec<Out> {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let out = |mut record: rskafka::record::Record| Out {
-        key: text(record.key.unwrap()),
-        value: record.value.unwrap(),
-        seq: record.headers.remove("seq").map(|seq| text(seq).parse().unwrap()),
-        ms: record.timestamp.timestamp_millis(),
+    let out = |mut sent: Sent| Out {
+        key: sent.key,
+        value: sent.value,
+        seq: sent.headers.remove("seq").map(|seq| seq.parse().unwrap()),
+        ms: sent.received_at,
     };
-    request.records().into_iter().map(out).collect()
+    sent(request).into_iter().map(out).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -365,8 +365,8 @@ fn records_of_our_own_topics_have_no_number_and_go_last() {
     let mut request = Request::default();
     let lane = lanes.iter().find(|lane| &*lane.topic == "gap-events").unwrap();
     lane.read(&mut request, 1000).unwrap();
-    let record = request.records().remove(0);
-    assert_eq!((record.value.unwrap(), record.headers.len()), (b"{}".to_vec(), 0));
+    let record = sent(&request).remove(0);
+    assert_eq!((record.value, record.headers.len()), (b"{}".to_vec(), 0));
     assert!(lane.acknowledge(&request));
     assert_eq!(bench.spool.unsettled() + bench.spool.meter().lost.get(), 80);
 }

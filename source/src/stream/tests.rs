@@ -81,7 +81,7 @@ async fn every_data_frame_goes_on_verbatim_from_the_first_one_and_no_control_fra
     let sent = receive(&mut source.taker, frames.len()).await;
     for (n, (sent, (frame, key))) in sent.iter().zip(frames).enumerate() {
         assert_eq!((sent.value.as_slice(), sent.key.as_str()), (frame, key));
-        assert_eq!(sent.headers, format!("seq=0000000000000001:{n}"));
+        assert_eq!(sent.headers(), format!("seq=0000000000000001:{n}"));
         assert!((started..=now_ms()).contains(&sent.received_at), "{}", sent.received_at);
     }
     source.shutdown.cancel();
