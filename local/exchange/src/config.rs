@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::faults::Scenario;
 use crate::market::Pair;
 use crate::pacing::Rate;
 use crate::quota::Limits;
@@ -36,6 +39,16 @@ pub struct ExchangeConfig {
     pub heartbeat: Duration,
     /// Between two WebSocket pings; a peer that leaves two in a row unanswered is disconnected. Default 30 s.
     pub ping: Duration,
+    /// Whether `/control/…` on the same port takes orders for faults, from anybody who reaches it. Default no.
+    pub control: bool,
+    /// Faults that come by themselves, counted from the start.
+    pub scenario: Option<Scenario>,
+    /// Heartbeats, pings and the scenario go so many times as fast; the market, the quotas and orders from elsewhere
+    /// keep their time. Default 1.
+    pub time_scale: NonZeroU32,
+    /// Where to write what was handed to sockets, see [`read_journal`](crate::read_journal). A file that is there
+    /// is replaced.
+    pub journal: Option<PathBuf>,
 }
 
 impl ExchangeConfig {
@@ -46,7 +59,7 @@ impl ExchangeConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             api_key: api_key.into(),
             feed,
-            rate: Rate::PerSecond(const { std::num::NonZeroU32::new(1000).unwrap() }),
+            rate: Rate::PerSecond(const { NonZeroU32::new(1000).unwrap() }),
             clock: Clock::system(),
             max_sockets: 1,
             max_subs: 600,
@@ -54,7 +67,19 @@ impl ExchangeConfig {
             rest_limits: Limits::REST,
             heartbeat: Duration::from_secs(30),
             ping: Duration::from_secs(30),
+            control: false,
+            scenario: None,
+            time_scale: NonZeroU32::MIN,
+            journal: None,
         }
+    }
+}
+
+impl ExchangeConfig {
+    /// How long something takes that the time scale is for.
+    pub(crate) fn scaled(&self, period: Duration) -> Duration {
+        // A timer must not be without a period.
+        (period / self.time_scale.get()).max(Duration::from_nanos(1))
     }
 }
 

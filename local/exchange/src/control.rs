@@ -157,6 +157,23 @@ impl Welcome {
         }
     }
 
+    /// Tells of other remaining budgets: sockets, then openings by period.
+    pub(crate) fn pretend(&mut self, sockets: Option<usize>, openings: [Option<u32>; 5]) {
+        self.sockets_remaining = sockets.unwrap_or(self.sockets_remaining);
+        for (field, value) in [
+            &mut self.ratelimit_remaining_second,
+            &mut self.ratelimit_remaining_minute,
+            &mut self.ratelimit_remaining_hour,
+            &mut self.ratelimit_remaining_day,
+            &mut self.ratelimit_remaining_month,
+        ]
+        .into_iter()
+        .zip(openings)
+        {
+            *field = value.unwrap_or(*field);
+        }
+    }
+
     /// The frame.
     pub(crate) fn frame(&self) -> String {
         // Text and integers only: nothing that serde_json refuses.

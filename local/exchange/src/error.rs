@@ -24,6 +24,14 @@ pub enum ExchangeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The journal can't be begun.
+    #[error("can't write the journal {path}: {source}")]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A pair that can't be traded.
     #[error("the pair {pair} can't be traded: {problem}")]
     Pair {

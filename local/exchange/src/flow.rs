@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
-use futures_util::SinkExt;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
+use crate::delivery::Delivery;
+use crate::faults::Item;
 use crate::market::{Cursor, Market};
 use crate::pacing::{Pacer, Rate, TICK};
-use crate::replay::Recording;
+use crate::replay::{Recording, sub_of};
 use crate::server::Shared;
 use crate::stats::add;
 
@@ -22,7 +22,6 @@ const MAX_BATCH: usize = 2048;
 
 /// See the module's head.
 pub(crate) struct Flow {
-    shared: Arc<Shared>,
     tick: Interval,
     /// The last batch was full: the next one does not wait for the tick.
     behind: bool,
@@ -42,7 +41,7 @@ enum Turn {
 }
 
 impl Flow {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: &Shared) -> Self {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let source = match &shared.recording {
@@ -55,7 +54,7 @@ impl Flow {
                 Source::Market(Cursor::new(Arc::clone(&shared.market), shared.config.clock.nanos()))
             }
         };
-        Flow { shared: Arc::clone(shared), tick, behind: false, source }
+        Flow { tick, behind: false, source }
     }
 
     /// What a new subscription brings at once.
@@ -84,24 +83,38 @@ impl Flow {
     ///
     /// # Errors
     /// The socket's.
-    pub(crate) async fn send(&mut self, socket: &mut WebSocket) -> Result<(), axum::Error> {
+    pub(crate) async fn send<'a>(
+        &mut self,
+        delivery: &mut Delivery<'a>,
+        shared: &'a Shared,
+    ) -> Result<(), axum::Error> {
         match &mut self.source {
             Source::Market(cursor) => {
-                let frames = cursor.take(self.shared.config.clock.nanos(), MAX_BATCH);
+                let frames = cursor.take(shared.config.clock.nanos(), MAX_BATCH);
                 self.behind = frames.len() == MAX_BATCH;
-                let sent = frames.len() as u64;
-                for frame in frames {
-                    socket.feed(Message::Text(frame)).await?;
+                let mut sent = frames.len() as u64;
+                if delivery.is_plain() {
+                    for (channel, frame) in frames {
+                        delivery.outlet.text(frame).await?;
+                        shared.tally.add_at(channel);
+                    }
+                } else {
+                    let item = |(channel, frame)| Item {
+                        sub: shared.tally.name(channel),
+                        frame,
+                        snapshot: false,
+                    };
+                    sent = delivery.hand(frames.into_iter().map(item).collect()).await?;
                 }
-                socket.flush().await?;
-                add(&self.shared.counters.frames, sent);
+                delivery.outlet.flush().await?;
+                add(&shared.counters.frames, sent);
                 Ok(())
             }
             Source::Replay { turn, pacer, started } => {
                 let allowed = pacer.allowed(started.elapsed(), MAX_BATCH as u64);
-                let sent = turn.play(&self.shared, socket, allowed).await?;
+                let sent = turn.play(shared, delivery, allowed).await?;
                 pacer.went(sent);
-                self.behind = self.shared.config.rate == Rate::Unlimited && sent > 0;
+                self.behind = shared.config.rate == Rate::Unlimited && sent > 0;
                 Ok(())
             }
         }
@@ -109,11 +122,11 @@ impl Flow {
 }
 
 impl Turn {
-    /// Sends up to `max` recorded frames; how many it were.
-    async fn play(
+    /// Takes up to `max` recorded frames and sends what faults leave of them; how many it took.
+    async fn play<'a>(
         &mut self,
-        shared: &Shared,
-        socket: &mut WebSocket,
+        shared: &'a Shared,
+        delivery: &mut Delivery<'a>,
         max: u64,
     ) -> Result<u64, axum::Error> {
         if let Turn::Waiting(recording) = self {
@@ -123,8 +136,9 @@ impl Turn {
             }
         }
         let Turn::Mine(recording) = self else { return Ok(0) };
-        let mut sent = 0;
-        while sent < max {
+        let plain = delivery.is_plain();
+        let mut taken = 0;
+        while taken < max {
             if let Err(error) = recording.fill().await {
                 tracing::error!(%error, "the replay stops: the recording can't be read on");
                 shared.counters.replay_failed.store(true, Ordering::Release);
@@ -132,18 +146,25 @@ impl Turn {
                 break;
             }
             let Some(frame) = recording.next() else { break };
-            socket.feed(Message::Text(frame)).await?;
+            let mut sent = 1;
+            if plain {
+                delivery.outlet.text(frame).await?;
+            } else {
+                // Only now is it worth knowing what the line is.
+                let sub = sub_of(&frame).and_then(|sub| shared.tally.find(&sub));
+                sent = delivery.hand(vec![Item { sub, frame, snapshot: false }]).await?;
+            }
             recording.handed_over();
-            add(&shared.counters.frames, 1);
-            sent += 1;
+            add(&shared.counters.frames, sent);
+            taken += 1;
         }
-        socket.flush().await?;
+        delivery.outlet.flush().await?;
         if let Turn::Mine(recording) = self
             && recording.is_over()
         {
             shared.counters.replay_finished.store(true, Ordering::Release);
             *self = Turn::Over;
         }
-        Ok(sent)
+        Ok(taken)
     }
 }

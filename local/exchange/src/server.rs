@@ -1,30 +1,35 @@
 //! The exchange as a whole: one port for the WebSocket and REST, started and shut down.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::{Query, State, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::{any, get};
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::has_key;
+use crate::calls;
 use crate::config::{ExchangeConfig, Feed};
 use crate::connection;
+use crate::console;
 use crate::error::ExchangeError;
-use crate::market::{Market, Pair};
+use crate::faults::{
+    Desk, Fault, Moment, Order, OrderError, Player, Scenario, Standing, Timeline, page,
+};
+use crate::journal::{Journal, JournalEvent};
+use crate::market::{Market, MarketFrame, Pair, frames_between};
 use crate::pacing::Rate;
 use crate::quota::Quota;
 use crate::replay::Recording;
 use crate::rest;
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counters, KeyShown, Ledger, Report, Stats, Tally, add};
+use crate::wire::{Line, WireListener};
 
 /// A SubAdd with as many subs as a recording may need fits; nothing a client sends is larger.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -50,7 +55,16 @@ pub(crate) struct Shared {
     pub(crate) openings: Mutex<Quota>,
     pub(crate) calls: Mutex<Quota>,
     pub(crate) counters: Counters,
+    /// Data frames by subscription.
+    pub(crate) tally: Tally,
+    /// What clients did.
+    pub(crate) ledger: Ledger,
+    /// What was sent, if somebody wants to know.
+    pub(crate) journal: Option<Journal>,
+    /// What goes wrong.
+    pub(crate) desk: Desk,
     pub(crate) started_s: u64,
+    started_ms: u64,
     pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -58,6 +72,45 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn open_sockets(&self) -> usize {
         self.config.max_sockets.saturating_sub(self.slots.available_permits())
+    }
+
+    /// Milliseconds since the start, by a clock that only grows.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.desk.now().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes into the journal, if there is one, that a socket opens or closes.
+    pub(crate) fn note(&self, socket: u64, event: JournalEvent) {
+        if let Some(journal) = &self.journal {
+            journal.socket(self.config.clock.millis(), socket, event);
+        }
+    }
+
+    /// Closes every socket; how many it were.
+    pub(crate) fn kick(&self) -> usize {
+        let open = self.open_sockets();
+        self.desk.kick();
+        open
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let journal_failed = self.journal.as_ref().is_some_and(Journal::has_failed);
+        self.counters.read(self.open_sockets(), journal_failed)
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let (openings, messages, calls, forgotten) = self.ledger.read();
+        Report {
+            stats: self.stats(),
+            now_ms: self.now_ms(),
+            started_ms: self.started_ms,
+            openings,
+            messages,
+            calls,
+            forgotten,
+            sent: self.tally.read(),
+            struck: self.desk.struck(),
+        }
     }
 }
 
@@ -68,14 +121,7 @@ impl Exchange {
     /// [`ExchangeError`]: the address is taken, the recording is gone, a pair or a setting is bad.
     pub async fn start(config: ExchangeConfig) -> Result<Exchange, ExchangeError> {
         check(&config)?;
-        let (seed, pairs) = match &config.feed {
-            Feed::Synthetic { seed, pairs } => (*seed, pairs.clone()),
-            Feed::Replay(_) => (0, Pair::catalogue()),
-        };
-        let rate = match config.rate {
-            Rate::PerSecond(rate) => u64::from(rate.get()),
-            Rate::Unlimited => UNLIMITED_EVENTS,
-        };
+        let market = market_of(&config);
         let recording = match &config.feed {
             Feed::Synthetic { .. } => None,
             Feed::Replay(scan) => {
@@ -87,22 +133,41 @@ impl Exchange {
                 Some(Arc::new(tokio::sync::Mutex::new(recording)))
             }
         };
+        let journal = config.journal.as_deref().map(|path| {
+            Journal::create(path)
+                .map_err(|source| ExchangeError::Journal { path: path.to_owned(), source })
+        });
+        let journal = journal.transpose()?;
         let listen = |source| ExchangeError::Listen { listen: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let tally = match &config.feed {
+            Feed::Synthetic { .. } => Tally::new(market.subs()),
+            Feed::Replay(scan) => Tally::new(&scan.subs),
+        };
+        let scenario = config.scenario.clone();
         let shared = Arc::new(Shared {
-            market: Arc::new(Market::new(seed, rate, pairs)),
+            market: Arc::new(market),
             recording,
             slots: Arc::new(Semaphore::new(config.max_sockets)),
             openings: Mutex::new(Quota::new(config.socket_limits)),
             calls: Mutex::new(Quota::new(config.rest_limits)),
             counters: Counters::default(),
+            tally,
+            ledger: Ledger::default(),
+            journal,
+            desk: Desk::new(),
+            started_ms: config.clock.millis(),
             started_s: config.clock.seconds(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
         });
         shared.tasks.spawn(serve(listener, Arc::clone(&shared)));
+        if let Some(scenario) = scenario {
+            let scenario = scenario.faster(shared.config.time_scale.get());
+            shared.tasks.spawn(play(scenario, Arc::clone(&shared)));
+        }
         Ok(Exchange { address, shared })
     }
 
@@ -136,7 +201,52 @@ impl Exchange {
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.counters.read(self.shared.open_sockets())
+        self.shared.stats()
+    }
+
+    /// The counters, and what clients did, one by one.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// Orders a fault, which strikes from now on; the order's number. A [`Fault`] is an order for everything.
+    ///
+    /// # Errors
+    /// [`OrderError`]: it can't be carried out.
+    pub fn fault(&self, order: impl Into<Order>) -> Result<u64, OrderError> {
+        self.shared.desk.give(order.into())
+    }
+
+    /// Takes an order back. Whether it stood.
+    pub fn clear(&self, id: u64) -> bool {
+        self.shared.desk.clear(id)
+    }
+
+    /// Takes every order back; how many stood.
+    pub fn clear_all(&self) -> usize {
+        self.shared.desk.clear_all()
+    }
+
+    /// The orders that stand, oldest first.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Standing> {
+        self.shared.desk.standing()
+    }
+
+    /// Closes every socket that is open now, with a close frame; how many it were.
+    pub fn kick(&self) -> usize {
+        self.shared.kick()
+    }
+
+    /// See [`market_frames`].
+    pub fn market_frames<'a>(
+        &self,
+        subs: impl IntoIterator<Item = &'a str>,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> Box<dyn Iterator<Item = MarketFrame> + Send> {
+        frames_between(Arc::clone(&self.shared.market), subs, from_ms, to_ms)
     }
 
     /// Closes every connection and waits until the last one is gone, a second or two at most.
@@ -151,6 +261,33 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.shared.stop.cancel();
     }
+}
+
+/// The live frames of `subs` that the synthetic market of an exchange with this configuration sends after `from_ms` and not after
+/// `to_ms` (milliseconds since the epoch by its clock), in order, whether or not anybody listens: a function of seed, pairs, rate and
+/// time. Intervals join without a frame twice or none, so what a client missed is what is in here and not in
+/// the [journal](crate::read_journal). Snapshots are not in here; for an exchange at [`Rate::Unlimited`], whose times lag
+/// behind its clock, it tells what is due and not yet what was sent.
+pub fn market_frames<'a>(
+    config: &ExchangeConfig,
+    subs: impl IntoIterator<Item = &'a str>,
+    from_ms: u64,
+    to_ms: u64,
+) -> Box<dyn Iterator<Item = MarketFrame> + Send> {
+    frames_between(Arc::new(market_of(config)), subs, from_ms, to_ms)
+}
+
+/// The market behind the frames, or behind REST only.
+fn market_of(config: &ExchangeConfig) -> Market {
+    let (seed, pairs) = match &config.feed {
+        Feed::Synthetic { seed, pairs } => (*seed, pairs.clone()),
+        Feed::Replay(_) => (0, Pair::catalogue()),
+    };
+    let rate = match config.rate {
+        Rate::PerSecond(rate) => u64::from(rate.get()),
+        Rate::Unlimited => UNLIMITED_EVENTS,
+    };
+    Market::new(seed, rate, pairs)
 }
 
 /// Refuses what would only show later, as frames that never come.
@@ -179,65 +316,66 @@ fn check(config: &ExchangeConfig) -> Result<(), ExchangeError> {
 
 /// Accepts until the exchange stops.
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/v2", any(upgrade))
-        .route("/data/{name}", get(v1))
-        .route("/data/v2/{name}", get(v2))
-        .fallback(async || rest::reply(rest::unknown_path()))
-        .with_state(Arc::clone(&shared));
-    // Frames leave when they are flushed, not when the kernel thinks that more may come.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
+        .route("/data/{name}", get(calls::v1))
+        .route("/data/v2/{name}", get(calls::v2))
+        .fallback(async || rest::reply(rest::unknown_path()));
+    if shared.config.control {
+        router = router.merge(console::routes());
+    }
+    let service =
+        router.with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<Line>();
     let stopped = shared.stop.clone().cancelled_owned();
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+    let serving = axum::serve(WireListener(listener), service).with_graceful_shutdown(stopped);
+    if let Err(error) = serving.await {
         tracing::error!(%error, "the exchange no longer accepts connections");
     }
 }
 
 async fn upgrade(
     State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
     headers: HeaderMap,
     uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let has_key = has_key(&headers, &parameters(&uri), &shared.config.api_key);
+    let number = shared.ledger.opening(shared.now_ms(), KeyShown::by(&headers, &uri));
+    if let Some((id, fault)) = shared.desk.strike_by(Moment::Upgrade { socket: number }) {
+        add(&shared.counters.refused_sockets, 1);
+        shared.ledger.outcome(number, &fault.name());
+        let response = match fault {
+            Fault::UpgradeStatus { status } => calls::page(status, "text/html", page(status)),
+            Fault::HalfOpen => {
+                shared.stop.run_until_cancelled(shared.desk.over(id)).await;
+                calls::dropped(&line)
+            }
+            _ => calls::dropped(&line),
+        };
+        shared.ledger.ended(number, shared.now_ms());
+        return response;
+    }
+    let has_key = has_key(&headers, &calls::parameters(&uri), &shared.config.api_key);
     let tasks = shared.tasks.clone();
     upgrade
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)
         // Tracked, so that a shutdown waits for it.
         .on_upgrade(move |socket| async move {
-            let _ = tasks.spawn(connection::run(socket, shared, has_key)).await;
+            let _ = tasks.spawn(connection::run(socket, line, shared, number, has_key)).await;
         })
 }
 
-async fn v1(state: State<Arc<Shared>>, headers: HeaderMap, uri: Uri) -> Response {
-    call(&state, &headers, &uri, rest::Version::V1)
-}
-
-async fn v2(state: State<Arc<Shared>>, headers: HeaderMap, uri: Uri) -> Response {
-    call(&state, &headers, &uri, rest::Version::V2)
-}
-
-fn call(shared: &Shared, headers: &HeaderMap, uri: &Uri, version: rest::Version) -> Response {
-    crate::stats::add(&shared.counters.rest_calls, 1);
-    let parameters = parameters(uri);
-    let now = shared.config.clock.seconds();
-    let name = uri.path().rsplit('/').next().unwrap_or_default();
-    if !has_key(headers, &parameters, &shared.config.api_key) {
-        return rest::reply(rest::no_key());
-    }
-    {
-        let mut calls = shared.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if !calls.call(now) {
-            return rest::reply(rest::over_limit(&calls));
+/// Carries the scenario out until it is over or the exchange stops.
+async fn play(scenario: Scenario, shared: Arc<Shared>) {
+    let (mut timeline, mut player) = (Timeline::new(scenario), Player::default());
+    while let Some(due) = timeline.due() {
+        let wait = tokio::time::sleep_until(shared.desk.instant(due));
+        if shared.stop.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
+        if let Some(action) = timeline.pop() {
+            player.act(action, &shared.desk);
         }
     }
-    rest::reply(rest::answer(&shared.market, version, name, &parameters, now))
-}
-
-/// The query's parameters; of a repeated one the last, of an unreadable query none.
-fn parameters(uri: &Uri) -> HashMap<String, String> {
-    Query::try_from_uri(uri).map(|Query(parameters)| parameters).unwrap_or_default()
 }

@@ -27,6 +27,17 @@ pub(crate) enum Step {
     Flow,
 }
 
+/// Another answer than the vendor's rules ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whim {
+    /// Refuse the subscription.
+    Invalid,
+    /// Subscribe, and say that it was active already.
+    AlreadyActive,
+    /// Unsubscribe, and say that there was nothing to do.
+    Unrecognized,
+}
+
 /// One socket's subscriptions.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -44,15 +55,26 @@ impl Session {
         self.subs.iter().map(String::as_str)
     }
 
-    /// Answers one message; `serves` tells whether there is such a subscription.
-    pub(crate) fn on_text(&mut self, text: &str, serves: impl Fn(&str) -> bool) -> Vec<Step> {
+    /// So many subscriptions fit from now on; those that there are stay.
+    pub(crate) fn limit(&mut self, max_subs: usize) {
+        self.max_subs = max_subs;
+    }
+
+    /// Answers one message; `serves` tells whether there is such a subscription, `whim` whether one that is added (`true`)
+    /// or removed gets another answer.
+    pub(crate) fn on_text(
+        &mut self,
+        text: &str,
+        serves: impl Fn(&str) -> bool,
+        whim: impl Fn(bool, &str) -> Option<Whim>,
+    ) -> Vec<Step> {
         let Ok(message) = serde_json::from_str::<Value>(text) else {
             return vec![problem(Problem::InvalidJson, text)];
         };
         let action = message["action"].as_str();
         match (action, message["subs"].as_array()) {
-            (Some("SubAdd"), Some(subs)) => self.add(subs, serves),
-            (Some("SubRemove"), Some(subs)) => self.remove(subs),
+            (Some("SubAdd"), Some(subs)) => self.add(subs, serves, whim),
+            (Some("SubRemove"), Some(subs)) => self.remove(subs, whim),
             (Some("SubAdd" | "SubRemove"), None) => {
                 vec![problem(Problem::InvalidParameter, "subs")]
             }
@@ -60,7 +82,12 @@ impl Session {
         }
     }
 
-    fn add(&mut self, subs: &[Value], serves: impl Fn(&str) -> bool) -> Vec<Step> {
+    fn add(
+        &mut self,
+        subs: &[Value],
+        serves: impl Fn(&str) -> bool,
+        whim: impl Fn(bool, &str) -> Option<Whim>,
+    ) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut too_many = false;
         for sub in subs {
@@ -72,11 +99,18 @@ impl Session {
                     steps.push(problem(Problem::InvalidSub, name));
                 }
                 Some(_) if self.subs.len() >= self.max_subs => too_many = true,
-                Some(name) => {
-                    self.subs.insert(name.to_owned());
-                    steps.push(Step::Snapshot(name.to_owned()));
-                    steps.push(Step::Send(subscribed(name)));
-                }
+                Some(name) => match whim(true, name) {
+                    Some(Whim::Invalid) => steps.push(problem(Problem::InvalidSub, name)),
+                    Some(Whim::AlreadyActive) => {
+                        self.subs.insert(name.to_owned());
+                        steps.push(problem(Problem::AlreadyActive, name));
+                    }
+                    _ => {
+                        self.subs.insert(name.to_owned());
+                        steps.push(Step::Snapshot(name.to_owned()));
+                        steps.push(Step::Send(subscribed(name)));
+                    }
+                },
                 None => steps.push(problem(Problem::InvalidSub, &sub.to_string())),
             }
         }
@@ -89,15 +123,18 @@ impl Session {
         steps
     }
 
-    fn remove(&mut self, subs: &[Value]) -> Vec<Step> {
+    fn remove(&mut self, subs: &[Value], whim: impl Fn(bool, &str) -> Option<Whim>) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut valid = 0;
         for sub in subs {
             match sub.as_str() {
-                Some(name) if self.subs.remove(name) => {
-                    valid += 1;
-                    steps.push(Step::Send(unsubscribed(name)));
-                }
+                Some(name) if self.subs.remove(name) => match whim(false, name) {
+                    Some(_) => steps.push(problem(Problem::Unrecognized, name)),
+                    None => {
+                        valid += 1;
+                        steps.push(Step::Send(unsubscribed(name)));
+                    }
+                },
                 Some(name) => steps.push(problem(Problem::Unrecognized, name)),
                 None => steps.push(problem(Problem::Unrecognized, &sub.to_string())),
             }
@@ -115,6 +152,11 @@ fn problem(problem: Problem, parameter: &str) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No other answers than the vendor's.
+    fn none(_: bool, _: &str) -> Option<Whim> {
+        None
+    }
 
     /// Steps in short: `snapshot S`, `flow`, `TYPE MESSAGE SUB-or-PARAMETER`.
     fn shorten(steps: Vec<Step>) -> Vec<String> {
@@ -173,14 +215,48 @@ mod tests {
             ("[]", vec!["500 INVALID_PARAMETER action"]),
             ("hello", vec!["500 INVALID_JSON hello"]),
         ] {
-            assert_eq!(shorten(session.on_text(message, serves)), expected, "{message}");
+            assert_eq!(shorten(session.on_text(message, serves, none)), expected, "{message}");
         }
         assert_eq!(session.subs().collect::<Vec<_>>(), ["0~A~B~C"]);
     }
 
     #[test]
+    fn a_whim_is_one_answer_and_the_rest_goes_on() {
+        let mut session = Session::new(9);
+        let whim = |adds: bool, sub: &str| match (adds, sub) {
+            (true, "0~A") => Some(Whim::Invalid),
+            (true, "0~B") => Some(Whim::AlreadyActive),
+            (false, "0~C") => Some(Whim::Unrecognized),
+            _ => None,
+        };
+        for (message, expected) in [
+            (
+                r#"{"action":"SubAdd","subs":["0~A","0~B","0~C"]}"#,
+                vec![
+                    "500 INVALID_SUB 0~A",
+                    "500 SUBSCRIPTION_ALREADY_ACTIVE 0~B",
+                    "snapshot 0~C",
+                    "16 SUBSCRIBECOMPLETE 0~C",
+                    "3 LOADCOMPLETE",
+                    "flow",
+                ],
+            ),
+            (
+                r#"{"action":"SubRemove","subs":["0~C"]}"#,
+                vec!["500 SUBSCRIPTION_UNRECOGNIZED 0~C", "18 UNSUBSCRIBEALLCOMPLETE", "flow"],
+            ),
+        ] {
+            assert_eq!(shorten(session.on_text(message, |_| true, whim)), expected, "{message}");
+        }
+        assert_eq!(session.subs().collect::<Vec<_>>(), ["0~B"]);
+        session.limit(1);
+        let more = r#"{"action":"SubAdd","subs":["0~D"]}"#;
+        assert!(shorten(session.on_text(more, |_| true, none))[0].contains("MAX_1_PER_SOCKET"));
+    }
+
+    #[test]
     fn a_long_message_is_not_echoed_whole() {
-        let steps = Session::new(1).on_text(&"x".repeat(100_000), |_| true);
+        let steps = Session::new(1).on_text(&"x".repeat(100_000), |_| true, none);
         assert!(matches!(&steps[..], [Step::Send(frame)] if frame.len() < 500));
     }
 
@@ -189,7 +265,7 @@ mod tests {
         let mut session = Session::new(9);
         for (length, kept) in [(MAX_SUB_BYTES, 1), (MAX_SUB_BYTES + 1, 1)] {
             let message = serde_json::json!({"action": "SubAdd", "subs": ["x".repeat(length)]});
-            session.on_text(&message.to_string(), |_| true);
+            session.on_text(&message.to_string(), |_| true, none);
             assert_eq!(session.subs().count(), kept, "{length} bytes");
         }
     }
@@ -197,7 +273,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_answered_with_valid_json(text in ".*") {
-            for step in Session::new(1).on_text(&text, |_| true) {
+            for step in Session::new(1).on_text(&text, |_| true, none) {
                 if let Step::Send(frame) = step {
                     serde_json::from_str::<Value>(&frame).expect("valid JSON");
                 }

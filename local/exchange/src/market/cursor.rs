@@ -49,23 +49,26 @@ impl Cursor {
         }
     }
 
-    /// Up to `max` wanted frames of events up to `now_ns`, as slices of one buffer.
-    pub(crate) fn take(&mut self, now_ns: u64, max: usize) -> Vec<Utf8Bytes> {
+    /// Up to `max` wanted frames of events up to `now_ns`, as slices of one buffer, each with its channel.
+    pub(crate) fn take(&mut self, now_ns: u64, max: usize) -> Vec<(usize, Utf8Bytes)> {
         let due = self.market.due(now_ns).min(self.next.saturating_add(MAX_LOOKED_AT));
         let (mut buffer, mut ends) = (Vec::new(), Vec::new());
         while self.next < due && ends.len() < max {
-            if self.wanted[self.market.schedule.channel(self.next)] {
+            let channel = self.market.schedule.channel(self.next);
+            if self.wanted[channel] {
                 self.market.write(self.next, &mut buffer);
-                ends.push(buffer.len());
+                ends.push((channel, buffer.len()));
             }
             self.next += 1;
         }
         let buffer = Bytes::from(buffer);
-        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let starts = std::iter::once(0).chain(ends.iter().map(|&(_, end)| end));
         // The names in frames are ASCII (`Pair::fault`), so no frame is refused.
         starts
             .zip(&ends)
-            .filter_map(|(start, &end)| Utf8Bytes::try_from(buffer.slice(start..end)).ok())
+            .filter_map(|(start, &(channel, end))| {
+                Some((channel, Utf8Bytes::try_from(buffer.slice(start..end)).ok()?))
+            })
             .collect()
     }
 }

@@ -8,6 +8,7 @@
 //!                               REST rows ◀── instrument: price and volume at any time
 //! ```
 
+mod between;
 mod candle;
 mod cursor;
 mod instrument;
@@ -18,6 +19,8 @@ mod walk;
 
 use std::collections::HashMap;
 
+pub use between::MarketFrame;
+pub(crate) use between::frames_between;
 pub(crate) use cursor::Cursor;
 pub(crate) use instrument::{Candle, INDEX, Instrument};
 pub use pair::Pair;
@@ -139,6 +142,11 @@ impl Market {
     /// Whether `sub` brings anything.
     pub(crate) fn serves(&self, sub: &str) -> bool {
         self.by_sub.contains_key(sub)
+    }
+
+    /// The name under which [`Market::subs`] lists `sub`.
+    pub(crate) fn full_name(&self, sub: &str) -> Option<&str> {
+        self.by_sub.get(sub).and_then(|&at| self.subs.get(at)).map(String::as_str)
     }
 
     /// What is traded as `base` against `quote` on `market`.

@@ -19,7 +19,7 @@ fn frames(market: &Arc<Market>, subs: &[&str], seconds: u64) -> Vec<String> {
     let end = NOW + seconds * NS_PER_S;
     let mut frames = Vec::new();
     while cursor.next() < market.due(end) {
-        frames.extend(cursor.take(end, usize::MAX).iter().map(|text| text.to_string()));
+        frames.extend(cursor.take(end, usize::MAX).iter().map(|(_, text)| text.to_string()));
     }
     frames
 }
@@ -130,4 +130,27 @@ fn events_are_due_in_order_at_the_rate() {
         assert!(market.time_of(n) > NOW && market.time_of(n - 1) <= NOW, "{rate}");
         assert_eq!(market.due(NOW + NS_PER_S) - n, rate);
     }
+}
+
+#[test]
+fn the_frames_of_an_interval_are_those_that_a_cursor_takes_in_it() {
+    let market = market(1);
+    let subs = ["0~Coinbase~BTC~USD", "24~Kraken~BTC~EUR", "5~CCCAGG~BTC~USD"];
+    let sent = frames(&market, &subs, 20);
+    let between = |from: u64, to: u64| -> Vec<MarketFrame> {
+        frames_between(Arc::clone(&market), subs, NOW / 1_000_000 + from, NOW / 1_000_000 + to)
+            .collect()
+    };
+    let all = between(0, 20_000);
+    assert_eq!(all.iter().map(|it| it.frame.as_str()).collect::<Vec<_>>(), sent);
+    // Intervals join without a frame twice or none.
+    assert_eq!([between(0, 7123), between(7123, 20_000)].concat(), all);
+    let subs_of: std::collections::BTreeSet<_> = all.iter().map(|it| it.sub.as_deref()).collect();
+    // The bare spelling means minutes.
+    let expected =
+        [None, Some("0~Coinbase~BTC~USD"), Some("24~Kraken~BTC~EUR~m"), Some("5~CCCAGG~BTC~USD")];
+    assert_eq!(subs_of, expected.into());
+    assert!(all.iter().all(|it| it.at_ns > NOW && it.at_ns <= NOW + 20 * NS_PER_S));
+    assert_eq!(between(5, 5), []);
+    assert_eq!(frames_between(Arc::clone(&market), [], 0, u64::MAX).next(), None);
 }

@@ -85,6 +85,14 @@ pub(super) fn parse(line: &str) -> Result<Line, String> {
     Ok(Line::Data { pair, sub })
 }
 
+/// The subscription that brings a line that [`parse`] has accepted.
+pub(crate) fn sub_of(line: &str) -> Option<String> {
+    match parse(line) {
+        Ok(Line::Data { sub, .. }) => sub,
+        _ => None,
+    }
+}
+
 /// Whether a line that [`parse`] has accepted is a control frame. Quick, for it runs on every line
 /// that is replayed.
 pub(super) fn is_control(line: &[u8]) -> bool {

@@ -5,6 +5,7 @@ mod line;
 mod reader;
 mod scan;
 
+pub(crate) use line::sub_of;
 pub(crate) use reader::Recording;
 pub(crate) use scan::MAX_SUBS;
 pub use scan::{ReplayError, ReplayScan, scan_replay};

@@ -6,7 +6,6 @@ use serde_json::Value;
 use super::Refusal;
 use crate::frames::{number, text};
 use crate::market::Candle;
-use crate::quota::Quota;
 
 /// `/data/…` or `/data/v2/…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +78,12 @@ pub(super) fn error(refusal: &Refusal) -> Vec<u8> {
     body.into_bytes()
 }
 
-/// The body with Type 99.
-pub(super) fn over_limit(calls: &Quota) -> Vec<u8> {
+/// The body with Type 99: calls made and calls allowed in each period of [`Limits`](crate::Limits), and all calls.
+pub(super) fn over_limit(made: [u32; 5], max: [u32; 5], total: u64) -> Vec<u8> {
     let fields = |[second, minute, hour, day, month]: [u32; 5]| {
         format!(r#""second":{second},"minute":{minute},"hour":{hour},"day":{day},"month":{month}"#)
     };
-    let (made, max, total) = (fields(calls.made()), fields(calls.limits().each()), calls.total());
+    let (made, max) = (fields(made), fields(max));
     format!(
         r#"{{"Response":"Error","Message":"You are over your rate limit please upgrade your account!","HasWarning":false,"Type":99,"RateLimit":{{"calls_made":{{{made},"total_calls":{total}}},"max_calls":{{{max}}}}},"Data":{{}}}}"#
     )

@@ -5,6 +5,7 @@ mod body;
 mod query;
 #[cfg(test)]
 mod tests;
+mod twist;
 
 use std::collections::HashMap;
 
@@ -12,7 +13,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 pub(crate) use body::Version;
+pub(crate) use query::MINUTES_TOO_OLD;
 
+use crate::faults::RestFault;
 use crate::market::{Candle, Market, OPENED_S};
 use crate::quota::Quota;
 use query::{Interval, Request};
@@ -32,17 +35,24 @@ impl Refusal {
     }
 }
 
-/// The body for a call of `name` with `parameters` at `now` (seconds since the epoch).
+/// The body for a call of `name` with `parameters` at `now` (seconds since the epoch), with what is wrong with its
+/// rows, usually nothing.
 pub(crate) fn answer(
     market: &Market,
     version: Version,
     name: &str,
     parameters: &HashMap<String, String>,
     now: u64,
+    twists: &[RestFault],
 ) -> Vec<u8> {
     let Some(interval) = Interval::of_endpoint(name) else { return unknown_path() };
-    match query::parse(market, interval, parameters, now) {
-        Ok(request) => body::success(version, request.aggregate > 1, &rows(&request, now)),
+    let minutes_kept = twist::minutes_kept(twists);
+    match query::parse(market, interval, parameters, now, minutes_kept) {
+        Ok(request) => {
+            let mut rows = rows(&request, now);
+            twist::apply(twists, &request, now, &mut rows);
+            body::success(version, request.aggregate > 1, &rows)
+        }
         Err(refusal) => body::error(&refusal),
     }
 }
@@ -78,7 +88,17 @@ pub(crate) fn no_key() -> Vec<u8> {
 
 /// Type 99: too many calls.
 pub(crate) fn over_limit(calls: &Quota) -> Vec<u8> {
-    body::over_limit(calls)
+    body::over_limit(calls.made(), calls.limits().each(), calls.total())
+}
+
+/// Type 99 as if there had been `made` calls in each period.
+pub(crate) fn over_limit_of(made: [u32; 5], max: [u32; 5]) -> Vec<u8> {
+    body::over_limit(made, max, made[4].into())
+}
+
+/// An error body: the vendor's message, its Type and the parameter it blames.
+pub(crate) fn refuse(message: String, kind: u8, parameter: Option<&'static str>) -> Vec<u8> {
+    body::error(&Refusal { message, kind, parameter })
 }
 
 /// There is no such endpoint.
@@ -86,7 +106,10 @@ pub(crate) fn unknown_path() -> Vec<u8> {
     body::error(&Refusal { message: "Path does not exist".to_owned(), kind: 1, parameter: None })
 }
 
+/// The type of every body of the vendor's.
+pub(crate) const JSON: &str = "application/json; charset=UTF-8";
+
 /// A body as a response: HTTP 200, whatever it says.
 pub(crate) fn reply(body: Vec<u8>) -> Response {
-    ([(CONTENT_TYPE, "application/json; charset=UTF-8")], body).into_response()
+    ([(CONTENT_TYPE, JSON)], body).into_response()
 }

@@ -9,7 +9,7 @@ use crate::market::{INDEX, Instrument, Market};
 const MAX_POINTS: u64 = 2000;
 const MAX_AGGREGATE: u64 = 30;
 /// Minutes are kept this long.
-const MINUTES_KEPT_S: u64 = 7 * 86_400;
+pub(super) const MINUTES_KEPT_S: u64 = 7 * 86_400;
 
 /// The length of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +63,17 @@ pub(super) struct Request<'a> {
     pub(super) to: u64,
 }
 
-/// Reads the parameters.
+/// The refusal of minutes that are no longer kept.
+pub(crate) const MINUTES_TOO_OLD: &str =
+    "toTs param is out of range: minute data is only available for the last 7 days.";
+
+/// Reads the parameters; minutes are kept for `minutes_kept` seconds.
 pub(super) fn parse<'a>(
     market: &'a Market,
     interval: Interval,
     parameters: &HashMap<String, String>,
     now: u64,
+    minutes_kept: u64,
 ) -> Result<Request<'a>, Refusal> {
     let text =
         |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
@@ -102,10 +107,8 @@ pub(super) fn parse<'a>(
         None | Some("-1") => now,
         given => integer(given, "toTs", now)?.min(now),
     };
-    if interval == Interval::Minute && to + MINUTES_KEPT_S < now {
-        let message =
-            "toTs param is out of range: minute data is only available for the last 7 days.";
-        return Err(Refusal::parameter("toTs", message));
+    if interval == Interval::Minute && to.saturating_add(minutes_kept) < now {
+        return Err(Refusal::parameter("toTs", MINUTES_TOO_OLD));
     }
     Ok(Request {
         instrument,

@@ -18,7 +18,7 @@ fn call_at(version: Version, name: &str, query: &str, now: u64) -> Value {
         .filter_map(|pair| pair.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    serde_json::from_slice(&answer(&market, version, name, &parameters, now)).expect("JSON")
+    serde_json::from_slice(&answer(&market, version, name, &parameters, now, &[])).expect("JSON")
 }
 
 fn call(name: &str, query: &str) -> Value {
@@ -107,7 +107,7 @@ fn both_versions_have_the_vendors_keys_in_its_order() {
         [("fsym", "BTC"), ("tsym", "USD"), ("limit", "1")].map(|(k, v)| (k.into(), v.into())),
     );
     let body = |version| {
-        String::from_utf8(answer(&market, version, "histoday", &parameters, NOW)).unwrap()
+        String::from_utf8(answer(&market, version, "histoday", &parameters, NOW, &[])).unwrap()
     };
     let row = |body: &str| {
         let keys: Vec<_> = body.split('"').skip(1).step_by(2).collect();
@@ -210,4 +210,57 @@ fn rows_before_the_market_opened_are_all_zero() {
     let close = |at: usize| body["Data"][at]["close"].as_f64().unwrap();
     assert_eq!(body["FirstValueInArray"], false);
     assert!(close(0) == 0.0 && close(2) == 0.0 && close(3) > 0.0, "{body}");
+}
+
+/// Rows of BTC-USD, four of them asked for, up to an hour ago, with something wrong.
+fn twisted(twists: &[RestFault]) -> Vec<(u64, f64)> {
+    let market = Market::new(1, 1000, Pair::catalogue());
+    let hour_ago = (NOW - 3600).to_string();
+    let parameters = HashMap::from(
+        [("fsym", "BTC"), ("tsym", "USD"), ("limit", "3"), ("toTs", &hour_ago)]
+            .map(|(k, v)| (k.into(), v.into())),
+    );
+    let body = answer(&market, Version::V1, "histohour", &parameters, NOW, twists);
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(body["Response"], "Success", "{body}");
+    let rows = body["Data"].as_array().expect("rows").iter();
+    rows.map(|row| (row["time"].as_u64().unwrap(), row["close"].as_f64().unwrap())).collect()
+}
+
+#[test]
+fn rows_are_twisted_as_ordered() {
+    let hour = NOW / 3600 * 3600;
+    let rows = twisted(&[]);
+    assert_eq!((rows.len(), rows[3].0), (4, hour - 3600));
+    assert!(twisted(&[RestFault::NoRows]).is_empty());
+    let zero = twisted(&[RestFault::ZeroRows]);
+    assert!(zero.iter().zip(&rows).all(|(zero, row)| zero.0 == row.0 && zero.1 == 0.0));
+    let boundary = twisted(&[RestFault::BoundaryRow]);
+    assert_eq!((boundary.len(), &boundary[..4], boundary[4].0), (5, &rows[..], hour));
+    assert!(boundary[4].1 > 0.0);
+    let repeated = twisted(&[RestFault::RepeatedRow]);
+    assert_eq!((repeated[0], &repeated[1..]), (rows[0], &rows[..]));
+    let more = twisted(&[RestFault::MoreRows { rows: 2 }]);
+    assert_eq!((&more[2..], more[0].0), (&rows[..], rows[0].0 - 7200));
+    let begins = twisted(&[RestFault::HistoryBegins { at: rows[1].0 + 1 }]);
+    assert!(begins[1].1 == 0.0 && begins[2] == rows[2], "{begins:?}");
+    let both = twisted(&[RestFault::ZeroRows, RestFault::RepeatedRow]);
+    assert_eq!((both.len(), both[0].1.to_bits()), (5, 0));
+}
+
+#[test]
+fn minutes_can_be_kept_for_less_than_a_week() {
+    let market = Market::new(1, 1000, Pair::catalogue());
+    let old = (NOW - 601).to_string();
+    let parameters = HashMap::from(
+        [("fsym", "BTC"), ("tsym", "USD"), ("toTs", &old)].map(|(k, v)| (k.into(), v.into())),
+    );
+    for (seconds, name, refused) in
+        [(600, "histominute", true), (601, "histominute", false), (600, "histohour", false)]
+    {
+        let twists = [RestFault::MinutesKept { seconds }];
+        let body = answer(&market, Version::V2, name, &parameters, NOW, &twists);
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["ParamWithError"] == "toTs", refused, "{body}");
+    }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tickpanda_exchange::{Exchange, ExchangeConfig, Feed, Pair};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Nothing here takes this long unless it is broken.
@@ -39,6 +39,24 @@ impl Client {
             request.headers_mut().insert("authorization", value);
         }
         Client(connect_async(request).await.expect("connects").0)
+    }
+
+    /// Why a socket can't be opened.
+    pub(crate) async fn refused(exchange: &Exchange) -> Error {
+        let mut request = exchange.ws_url().into_client_request().expect("a URL");
+        request.headers_mut().insert("authorization", format!("Apikey {KEY}").parse().unwrap());
+        let connecting = timeout(DEADLINE, connect_async(request)).await.expect("an end in time");
+        connecting.map(|_| ()).expect_err("it is refused")
+    }
+
+    /// The next message of any kind, or how the socket ended.
+    pub(crate) async fn message(&mut self) -> Option<Result<Message, Error>> {
+        timeout(DEADLINE, self.0.next()).await.expect("a message in time")
+    }
+
+    /// The stream itself, for what no other client does.
+    pub(crate) fn stream(&mut self) -> &mut WebSocketStream<MaybeTlsStream<TcpStream>> {
+        &mut self.0
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
