@@ -52,6 +52,20 @@ pub enum SourceError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A backfill ended, and not everything came that it was asked for.
+    #[error("backfill: {what}")]
+    Incomplete {
+        /// What is missing, why, and what to do.
+        what: String,
+    },
+    /// A file in the state folder can't be read or written.
+    #[error("state file {}: {error}", path.display())]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The HTTP client can't be made.
     #[error("HTTP client: {0}")]
     HttpClient(reqwest::Error),
@@ -80,7 +94,11 @@ impl SourceError {
             Self::Unauthorized { .. } => 3,
             Self::TopicMissing { .. } => 4,
             Self::Unpublished { .. } => 5,
-            Self::Ledger { .. } | Self::HttpClient(_) | Self::Internal(_) => 1,
+            Self::Ledger { .. }
+            | Self::Incomplete { .. }
+            | Self::StateFile { .. }
+            | Self::HttpClient(_)
+            | Self::Internal(_) => 1,
         }
     }
 }

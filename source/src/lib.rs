@@ -14,7 +14,9 @@
 //! | [`stream`] | the WebSocket: connecting, reading, reconnecting |
 //! | [`session`] | what a control frame asks for (pure) |
 //! | [`classify`] | what a frame is and which key it gets (pure) |
-//! | [`history`] | fetching candles at the start |
+//! | [`machine`] | the states of the producer (pure) |
+//! | [`history`] | candles by REST: jobs, budgets, and the driver of their region |
+//! | [`backfill`](mod@backfill) | the command that fetches candles of the past |
 //! | [`rest`] | addresses, headers, and the reaction to each answer (pure) |
 //! | [`pages`] | a history too large for one record, in pages (pure) |
 //! | [`backoff`] | how long to wait (pure) |
@@ -30,6 +32,7 @@
 //! bound holds the socket back instead); the API key goes into one header and nowhere else.
 
 pub mod api_key;
+pub mod backfill;
 pub mod backoff;
 pub mod batch;
 pub mod broker;

@@ -17,7 +17,7 @@ use crate::clock::now_ms;
 use crate::counters::{Counters, Summary};
 use crate::error::SourceError;
 use crate::history::client::Client;
-use crate::history::driver::{Driver, Out};
+use crate::history::driver::{Driver, Out, Publish};
 use crate::history::job::Job;
 use crate::history::{self, driver};
 use crate::ledger::Ledger;
@@ -223,7 +223,7 @@ struct ToOutbox {
     counters: Arc<Counters>,
 }
 
-impl Out for ToOutbox {
+impl Publish for ToOutbox {
     async fn publish(
         &mut self,
         key: &str,
@@ -238,7 +238,9 @@ impl Out for ToOutbox {
         self.counters.bodies.add(1);
         Ok(())
     }
+}
 
+impl Out for ToOutbox {
     async fn save(&mut self, _: &history_region::Region) -> Result<(), String> {
         Ok(())
     }

@@ -115,12 +115,10 @@ pub struct Job {
     pub walks: VecDeque<Walk>,
     /// For people: what is only had by hour or day, where the listing begins.
     pub notes: Vec<String>,
-    /// Pages fetched, by walks that are finished.
-    pub pages: u64,
+    /// Pages fetched by walks that are not there any more.
+    pages: u64,
     /// Rows in them.
-    pub rows: u64,
-    /// Start of the oldest row fetched, seconds since the epoch.
-    pub oldest: Option<i64>,
+    rows: u64,
     /// Attempts at the present page that failed.
     pub attempts: u32,
     /// How often all attempts failed, and it was put off.
@@ -142,7 +140,6 @@ impl Job {
             notes: vec![],
             pages: 0,
             rows: 0,
-            oldest: None,
             attempts: 0,
             rounds: 0,
             later: 0,
@@ -251,6 +248,11 @@ impl Job {
         self.walks.iter().position(|walk| walk.not_before.max(self.later) <= now)
     }
 
+    /// Begins its attempts anew, for an operator who asks again.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.attempts, self.rounds, self.later) = (0, 0, 0);
+    }
+
     /// Nothing more of it until then, ms since the epoch; 0 takes that back.
     pub(crate) fn put_off(&mut self, until: i64) {
         self.later = until;
@@ -288,10 +290,6 @@ impl Job {
     fn add(&mut self, walk: &Walk) {
         self.pages += walk.pages;
         self.rows += walk.rows;
-        self.oldest = match (self.oldest, walk.oldest) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
     }
 
     /// Pages fetched so far.

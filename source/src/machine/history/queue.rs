@@ -2,13 +2,22 @@
 
 use tracing::Level;
 
-use super::{Doing, Done, Effect, Outcome, Region, say};
+use super::{Doing, Done, Effect, Outcome, Region, Rules, Saved, say};
 use crate::history::job::{Class, Job};
 
 impl Region {
     /// What waits, and how far it is.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
+    }
+
+    /// What a region writes down that has taken these on and done nothing yet.
+    pub fn saved_with(jobs: Vec<Job>) -> Saved {
+        let rules = Rules { queue: jobs.len(), ..Rules::default() };
+        let mut region = Self::new(rules, None, 0);
+        // None of them can be refused, and who has nothing to fetch is told by nobody.
+        jobs.into_iter().for_each(|job| region.enqueue(job, &mut vec![]));
+        Saved { live: None, backfill: None, ..region.saved() }
     }
 
     pub(super) fn index(&self, id: u64) -> Option<usize> {
@@ -105,15 +114,13 @@ impl Region {
 
     /// The job has ended.
     pub(super) fn finish(&mut self, index: usize, outcome: Outcome, effects: &mut Vec<Effect>) {
-        let mut job = self.jobs.remove(index);
-        let about = job.about();
-        while job.remove(0).is_some() {}
+        let job = self.jobs.remove(index);
         self.store.dirty = true;
         match outcome.problem() {
             None => self.counts.complete += 1,
             Some(what) => {
                 self.counts.incomplete += 1;
-                effects.push(say(Level::WARN, &format!("{about}: {what}")));
+                effects.push(say(Level::WARN, &format!("{}: {what}", job.about())));
             }
         }
         let start_up = |job: &Job| job.class() == Class::StartUp;

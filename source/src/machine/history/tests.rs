@@ -228,7 +228,7 @@ fn a_page_is_asked_for_put_into_the_spool_and_written_down_before_the_next_one()
         ]
     );
     assert_eq!(world.outcome(), &Outcome::Complete);
-    assert_eq!((world.done[0].job.pages, world.done[0].job.rows), (3, 5000));
+    assert_eq!((world.done[0].job.pages_done(), world.done[0].job.rows_done()), (3, 5000));
     assert_eq!(world.name(), Name::Idle);
     assert_eq!(world.file.0.jobs, []);
 }
@@ -350,7 +350,7 @@ fn minutes_older_than_seven_days_end_a_job_that_asks_for_them_and_say_so() {
     let Outcome::TooOld(what) = world.outcome() else { panic!("{:?}", world.done) };
     assert!(what.contains("1m up to 2026-03-02T03:54:00Z"), "{what}");
     assert!(what.contains("only the last 7 days"), "{what}");
-    assert_eq!(world.done[0].job.rows, 6 * 2001);
+    assert_eq!(world.done[0].job.rows_done(), 6 * 2001);
 }
 
 #[test]
