@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::batch::Headers;
 use crate::clock::now_ms;
 use crate::error::SourceError;
 use crate::history::client::Client;
 use crate::history::driver::{Driver, Ended, Out, Publish};
 use crate::history::utc;
 use crate::machine::history::{Done, Region, Rules};
+use crate::rest::Headers;
 
 mod progress;
 pub mod settings;

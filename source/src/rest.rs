@@ -12,7 +12,7 @@ use tickpanda_model::header;
 use tickpanda_model::key::PairKey;
 use tickpanda_model::time::Bucket;
 
-use crate::batch::Headers;
+pub use crate::batch::Headers;
 
 /// What to do with an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

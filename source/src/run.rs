@@ -11,7 +11,6 @@ use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::batch::Headers;
 use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::counters::{Counters, Summary};
@@ -24,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::machine::history as history_region;
 use crate::outbox::{Burst, Outbox};
 use crate::publish::Publisher;
+use crate::rest::Headers;
 use crate::settings::Settings;
 use crate::stream::Stream;
 

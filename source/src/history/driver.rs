@@ -13,11 +13,10 @@ use tracing::{Level, info, warn};
 
 use super::answer::Answer;
 use super::client::Client;
-use crate::batch::Headers;
 use crate::clock::now_ms;
 use crate::machine::Moment;
 use crate::machine::history::{Done, Effect, Event, Region};
-use crate::rest;
+use crate::rest::{self, Headers};
 
 /// The longest sleep: a machine that was suspended, or whose clock was set, is noticed by then.
 const NAP: Duration = Duration::from_secs(30);

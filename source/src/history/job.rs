@@ -26,10 +26,11 @@ const NOTES: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asker {
-    /// The repair of a gap; the name is whoever's that keeps the gaps.
+    /// The repair of a gap; the name is whoever's that keeps the gaps. Asking again under a name that
+    /// waits already is no second wish.
     Gap(String),
-    /// A command on the control topic, with the id it had.
-    Command(Option<String>),
+    /// A command on the control topic; the ticket is whoever's that keeps the commands, and as above.
+    Command(u64),
     /// The newest candles at the start.
     StartUp,
     /// Nobody: candles that were not closed when they were fetched are fetched once more.
@@ -39,6 +40,11 @@ pub enum Asker {
 }
 
 impl Asker {
+    /// Whether there can be only one that says so.
+    fn is_named(&self) -> bool {
+        matches!(self, Asker::Gap(_) | Asker::Command(_))
+    }
+
     /// What comes first, and which share a budget.
     pub fn class(&self) -> Class {
         match self {
@@ -258,6 +264,15 @@ impl Job {
         self.later = until;
     }
 
+    /// Leaves out who waits already, by name, for one of these. Whether somebody is left.
+    pub(crate) fn leave_out(&mut self, waiting: &[Job]) -> bool {
+        let waits = |asker: &Asker| {
+            asker.is_named() && waiting.iter().any(|job| job.askers.contains(asker))
+        };
+        self.askers.retain(|asker| !waits(asker));
+        !self.askers.is_empty()
+    }
+
     /// Takes over who asked for the same. Whether it was the same, and there was room.
     pub(crate) fn absorb(&mut self, other: &Job) -> bool {
         let same = self.pair == other.pair
@@ -374,19 +389,18 @@ mod tests {
 
     #[test]
     fn who_asks_for_the_same_waits_for_the_same() {
-        let command = |id: &str, wanted: &History| {
-            Job::new(Asker::Command(Some(id.into())), wanted, NOW).unwrap()
-        };
-        let mut job = command("a", &wanted());
+        let command =
+            |ticket: u64, wanted: &History| Job::new(Asker::Command(ticket), wanted, NOW).unwrap();
+        let mut job = command(1, &wanted());
         // Later by a minute: still up to now.
-        let later = Job::new(Asker::Command(None), &wanted(), NOW + 60_000).unwrap();
+        let later = Job::new(Asker::Command(2), &wanted(), NOW + 60_000).unwrap();
         assert!(job.absorb(&later));
-        assert_eq!(job.askers, [Asker::Command(Some("a".into())), Asker::Command(None)]);
+        assert_eq!(job.askers, [Asker::Command(1), Asker::Command(2)]);
         for other in [
-            command("b", &History { limit: Some(7), ..wanted() }),
-            command("b", &History { tsym: "EUR".into(), ..wanted() }),
-            command("b", &History { interval: "1d".parse().unwrap(), ..wanted() }),
-            command("b", &History { to: Some(NOW / 1000), ..wanted() }),
+            command(3, &History { limit: Some(7), ..wanted() }),
+            command(3, &History { tsym: "EUR".into(), ..wanted() }),
+            command(3, &History { interval: "1d".parse().unwrap(), ..wanted() }),
+            command(3, &History { to: Some(NOW / 1000), ..wanted() }),
             Job::new(Asker::StartUp, &wanted(), NOW).unwrap(),
         ] {
             assert!(!job.absorb(&other), "{other:?}");

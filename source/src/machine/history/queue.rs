@@ -24,8 +24,12 @@ impl Region {
         self.jobs.iter().position(|job| job.id == id)
     }
 
-    /// Takes a job on. The same as one that waits joins it; one too many ends at once.
+    /// Takes a job on. Who waits already goes on waiting (after a restart, whoever keeps gaps and
+    /// commands may ask again); the same as what waits joins it; one too many ends at once.
     pub(super) fn enqueue(&mut self, mut job: Job, effects: &mut Vec<Effect>) {
+        if !job.leave_out(&self.jobs) {
+            return;
+        }
         if self.jobs.iter_mut().any(|waiting| waiting.absorb(&job)) {
             self.store.dirty = true;
             return;
