@@ -60,9 +60,16 @@ pub enum SourceError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// What was kept of commands can't be read.
+    /// A backfill ended, and not everything came that it was asked for.
+    #[error("backfill: {what}")]
+    Incomplete {
+        /// What is missing, why, and what to do.
+        what: String,
+    },
+    /// A file in the state folder can't be read or written. Nothing is guessed: a command would run
+    /// twice, a gap or a history be forgotten.
     #[error(
-        "{}: {error}; it says which commands have been executed: mend it, or move it away and old commands are forgotten",
+        "state file {}: {error}; mend it, or move it away and what it remembers is forgotten",
         path.display()
     )]
     State {
@@ -102,6 +109,7 @@ impl SourceError {
             Self::Ledger { .. }
             | Self::Spool { .. }
             | Self::State { .. }
+            | Self::Incomplete { .. }
             | Self::HttpClient(_)
             | Self::Internal(_) => 1,
         }

@@ -13,7 +13,9 @@
 //! | [`settings`] | flags, variables, and the vendor's rules as numbers |
 //! | [`stream`] | the WebSocket: connecting, reading, reconnecting |
 //! | [`classify`] | what a frame is and which key it gets (pure) |
-//! | [`history`] | fetching candles at the start |
+//! | [`machine`] | the states of the producer (pure) |
+//! | [`history`] | candles by REST: jobs, budgets, and the driver of their region |
+//! | [`backfill`](mod@backfill) | the command that fetches candles of the past |
 //! | [`rest`] | addresses, headers, and the reaction to each answer (pure) |
 //! | [`pages`] | a history too large for one record, in pages (pure) |
 //! | [`backoff`] | how long to wait (pure) |
@@ -29,6 +31,7 @@
 
 pub mod allocation;
 pub mod api_key;
+pub mod backfill;
 pub mod backoff;
 pub mod broker;
 pub mod classify;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -14,6 +13,8 @@ use crate::api_key::ApiKey;
 use crate::backoff::Bounds;
 use crate::settings::Rules;
 use crate::spool::{Lane, Limits, Request as Taken, Spool, TopicId};
+
+pub(crate) mod vendor;
 
 /// Longer than anything here takes; what waits for so long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

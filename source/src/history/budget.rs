@@ -169,7 +169,7 @@ mod tests {
                 }
             }
             for window in &budget.windows {
-                prop_assert!(window.taken.len() <= SLICES as usize + 1, "nothing unbounded");
+                prop_assert!(i64::try_from(window.taken.len()).unwrap() <= SLICES + 1, "nothing unbounded");
             }
         }
 

@@ -1,5 +1,5 @@
 //! Does what the history region says: asks the vendor, hands bodies on, writes progress down, waits. It
-//! decides nothing; what it needs of the rest of the source is the trait [`Out`].
+//! decides nothing; what it needs of the rest of the source is the traits [`Publish`] and [`Out`].
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -22,8 +22,8 @@ use crate::spool::Headers;
 /// The longest sleep: a machine that was suspended, or whose clock was set, is noticed by then.
 const NAP: Duration = Duration::from_secs(30);
 
-/// Where the history goes.
-pub trait Out: Send {
+/// Where bodies go.
+pub trait Publish: Send {
     /// Appends a body to the spool. `received_at` is ms since the epoch, the record's timestamp. An
     /// error (in words) means that it is not there: it is tried again after a while, so a spool that
     /// wants its room for the stream may refuse. Dropping the future means that it is not there either.
@@ -34,7 +34,10 @@ pub trait Out: Send {
         received_at: i64,
         headers: Headers,
     ) -> impl Future<Output = Result<(), String>> + Send;
+}
 
+/// Where everything goes that the history region says.
+pub trait Out: Publish {
     /// Writes down [`Region::saved`], together with what [`done`](Self::done) left to be passed on. When
     /// it returns, a crash does not undo it.
     fn save(&mut self, saved: Saved) -> impl Future<Output = Result<(), String>> + Send;

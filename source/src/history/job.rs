@@ -26,10 +26,11 @@ const NOTES: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asker {
-    /// The repair of a gap; the name is whoever's that keeps the gaps.
+    /// The repair of a gap; the name is whoever's that keeps the gaps. Asking again under a name that
+    /// waits already is no second wish.
     Gap(String),
-    /// A command on the control topic, with the id it had.
-    Command(Option<String>),
+    /// A command on the control topic; the ticket is whoever's that keeps the commands, and as above.
+    Command(u64),
     /// The newest candles at the start.
     StartUp,
     /// Nobody: candles that were not closed when they were fetched are fetched once more.
@@ -39,6 +40,11 @@ pub enum Asker {
 }
 
 impl Asker {
+    /// Whether there can be only one that says so.
+    fn is_named(&self) -> bool {
+        matches!(self, Asker::Gap(_) | Asker::Command(_))
+    }
+
     /// What comes first, and which share a budget.
     pub fn class(&self) -> Class {
         match self {
@@ -115,12 +121,10 @@ pub struct Job {
     pub walks: VecDeque<Walk>,
     /// For people: what is only had by hour or day, where the listing begins.
     pub notes: Vec<String>,
-    /// Pages fetched, by walks that are finished.
-    pub pages: u64,
+    /// Pages fetched by walks that are not there any more.
+    pages: u64,
     /// Rows in them.
-    pub rows: u64,
-    /// Start of the oldest row fetched, seconds since the epoch.
-    pub oldest: Option<i64>,
+    rows: u64,
     /// Attempts at the present page that failed.
     pub attempts: u32,
     /// How often all attempts failed, and it was put off.
@@ -142,7 +146,6 @@ impl Job {
             notes: vec![],
             pages: 0,
             rows: 0,
-            oldest: None,
             attempts: 0,
             rounds: 0,
             later: 0,
@@ -251,9 +254,23 @@ impl Job {
         self.walks.iter().position(|walk| walk.not_before.max(self.later) <= now)
     }
 
+    /// Begins its attempts anew, for an operator who asks again.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.attempts, self.rounds, self.later) = (0, 0, 0);
+    }
+
     /// Nothing more of it until then, ms since the epoch; 0 takes that back.
     pub(crate) fn put_off(&mut self, until: i64) {
         self.later = until;
+    }
+
+    /// Leaves out who waits already, by name, for one of these. Whether somebody is left.
+    pub(crate) fn leave_out(&mut self, waiting: &[Job]) -> bool {
+        let waits = |asker: &Asker| {
+            asker.is_named() && waiting.iter().any(|job| job.askers.contains(asker))
+        };
+        self.askers.retain(|asker| !waits(asker));
+        !self.askers.is_empty()
     }
 
     /// Takes over who asked for the same. Whether it was the same, and there was room.
@@ -288,10 +305,6 @@ impl Job {
     fn add(&mut self, walk: &Walk) {
         self.pages += walk.pages;
         self.rows += walk.rows;
-        self.oldest = match (self.oldest, walk.oldest) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
     }
 
     /// Pages fetched so far.
@@ -376,19 +389,18 @@ mod tests {
 
     #[test]
     fn who_asks_for_the_same_waits_for_the_same() {
-        let command = |id: &str, wanted: &History| {
-            Job::new(Asker::Command(Some(id.into())), wanted, NOW).unwrap()
-        };
-        let mut job = command("a", &wanted());
+        let command =
+            |ticket: u64, wanted: &History| Job::new(Asker::Command(ticket), wanted, NOW).unwrap();
+        let mut job = command(1, &wanted());
         // Later by a minute: still up to now.
-        let later = Job::new(Asker::Command(None), &wanted(), NOW + 60_000).unwrap();
+        let later = Job::new(Asker::Command(2), &wanted(), NOW + 60_000).unwrap();
         assert!(job.absorb(&later));
-        assert_eq!(job.askers, [Asker::Command(Some("a".into())), Asker::Command(None)]);
+        assert_eq!(job.askers, [Asker::Command(1), Asker::Command(2)]);
         for other in [
-            command("b", &History { limit: Some(7), ..wanted() }),
-            command("b", &History { tsym: "EUR".into(), ..wanted() }),
-            command("b", &History { interval: "1d".parse().unwrap(), ..wanted() }),
-            command("b", &History { to: Some(NOW / 1000), ..wanted() }),
+            command(3, &History { limit: Some(7), ..wanted() }),
+            command(3, &History { tsym: "EUR".into(), ..wanted() }),
+            command(3, &History { interval: "1d".parse().unwrap(), ..wanted() }),
+            command(3, &History { to: Some(NOW / 1000), ..wanted() }),
             Job::new(Asker::StartUp, &wanted(), NOW).unwrap(),
         ] {
             assert!(!job.absorb(&other), "{other:?}");

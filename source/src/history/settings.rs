@@ -1,4 +1,4 @@
-//! The REST budgets as flags and variables, for whichever subcommand needs them.
+//! The REST budget of a running source as a flag and a variable. That of `backfill` is its own setting.
 
 use super::budget::PER_MINUTE;
 
@@ -17,23 +17,11 @@ pub struct BudgetArgs {
         value_name = "N"
     )]
     pub rest_per_minute: u32,
-
-    /// REST calls a minute for backfill, beside those of a running source: the other half
-    #[arg(
-        long,
-        env = "TICKPANDA_BACKFILL_PER_MINUTE",
-        hide_env_values = true,
-        default_value_t = PER_MINUTE,
-        allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32).range(1..=100_000),
-        value_name = "N"
-    )]
-    pub backfill_per_minute: u32,
 }
 
 impl Default for BudgetArgs {
     fn default() -> Self {
-        BudgetArgs { rest_per_minute: PER_MINUTE, backfill_per_minute: PER_MINUTE }
+        BudgetArgs { rest_per_minute: PER_MINUTE }
     }
 }
 
@@ -42,7 +30,6 @@ impl BudgetArgs {
     pub fn rules(&self) -> crate::machine::history::Rules {
         crate::machine::history::Rules {
             per_minute: self.rest_per_minute,
-            backfill_per_minute: self.backfill_per_minute,
             ..crate::machine::history::Rules::default()
         }
     }

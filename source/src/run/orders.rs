@@ -118,7 +118,7 @@ impl Orders {
         match effect {
             Effect::Subs { routes, ask } => self.subs(&routes, &ask)?,
             Effect::FetchHistoricalData { ticket, history } => {
-                let asker = Asker::Command(Some(ticket.to_string()));
+                let asker = Asker::Command(ticket);
                 let refused = match Job::new(asker, &history, now_ms()) {
                     Ok(job) => {
                         let event = history::Event::FetchHistoricalData(Box::new(job));

@@ -19,7 +19,7 @@ use crate::driver::{Driver, Inbox};
 use crate::error::SourceError;
 use crate::gaps::Notice;
 use crate::history::client::Client;
-use crate::history::driver::{self as history_driver, Home, Out};
+use crate::history::driver::{self as history_driver, Home, Out, Publish};
 use crate::history::job::{Asker, Job};
 use crate::history::{self};
 use crate::machine::history::{Done, Effect, Event, Outcome, Region, Saved};
@@ -150,7 +150,7 @@ impl PastOut {
     }
 }
 
-impl Out for PastOut {
+impl Publish for PastOut {
     async fn publish(
         &mut self,
         key: &str,
@@ -167,7 +167,9 @@ impl Out for PastOut {
         self.counters.bodies.add(1);
         Ok(())
     }
+}
 
+impl Out for PastOut {
     async fn save(&mut self, saved: Saved) -> Result<(), String> {
         let path = self.path.clone();
         // Off the async threads: it waits for the disk.
@@ -186,7 +188,9 @@ impl Out for PastOut {
                 Asker::Gap(name) => {
                     let Some(repair) = tell::repair_of(name, &job.pair) else { continue };
                     let (state, detail) = match outcome.problem() {
-                        None => (GapState::Repaired, format!("{} candles fetched", job.rows)),
+                        None => {
+                            (GapState::Repaired, format!("{} candles fetched", job.rows_done()))
+                        }
                         Some(why) => (GapState::Unrepairable, why.to_owned()),
                     };
                     let detail = [detail, notes.clone()].join("; ");
@@ -194,9 +198,10 @@ impl Out for PastOut {
                     let event = coverage::candles(&repair, state, detail);
                     let _ = self.gaps.send(Notice::Candles(event));
                 }
-                Asker::Command(Some(ticket)) => {
-                    let Ok(ticket) = ticket.parse() else { continue };
-                    let pages = format!("{} candles in {} pages", job.rows, job.pages);
+                Asker::Command(ticket) => {
+                    let ticket = *ticket;
+                    let pages =
+                        format!("{} candles in {} pages", job.rows_done(), job.pages_done());
                     let outcome = match outcome.problem() {
                         None => Ok([pages, notes.clone()].join("; ")),
                         Some(why) => Err([why.to_owned(), pages, notes.clone()].join("; ")),
@@ -206,7 +211,9 @@ impl Out for PastOut {
                     self.handle.settle(control::Event::Done { ticket, outcome }).await;
                 }
                 _ => match outcome {
-                    Outcome::Complete => debug!("history of {}: {} rows", job.about(), job.rows),
+                    Outcome::Complete => {
+                        debug!("history of {}: {} rows", job.about(), job.rows_done())
+                    }
                     _ => debug!("history of {}: {:?}", job.about(), outcome),
                 },
             }

@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use super::{Doing, Done, Effect, Outcome, Region, say};
+use super::{Doing, Done, Effect, Outcome, Region, Rules, Saved, say};
 use crate::history::job::{Class, Job};
 
 impl Region {
@@ -11,12 +11,25 @@ impl Region {
         &self.jobs
     }
 
+    /// What a region writes down that has taken these on and done nothing yet.
+    pub fn saved_with(jobs: Vec<Job>) -> Saved {
+        let rules = Rules { queue: jobs.len(), ..Rules::default() };
+        let mut region = Self::new(rules, None, 0);
+        // None of them can be refused, and who has nothing to fetch is told by nobody.
+        jobs.into_iter().for_each(|job| region.enqueue(job, &mut vec![]));
+        Saved { live: None, backfill: None, ..region.saved() }
+    }
+
     pub(super) fn index(&self, id: u64) -> Option<usize> {
         self.jobs.iter().position(|job| job.id == id)
     }
 
-    /// Takes a job on. The same as one that waits joins it; one too many ends at once.
+    /// Takes a job on. Who waits already goes on waiting (after a restart, whoever keeps gaps and
+    /// commands may ask again); the same as what waits joins it; one too many ends at once.
     pub(super) fn enqueue(&mut self, mut job: Job, effects: &mut Vec<Effect>) {
+        if !job.leave_out(&self.jobs) {
+            return;
+        }
         if self.jobs.iter_mut().any(|waiting| waiting.absorb(&job)) {
             self.store.dirty = true;
             return;
@@ -105,15 +118,13 @@ impl Region {
 
     /// The job has ended.
     pub(super) fn finish(&mut self, index: usize, outcome: Outcome, effects: &mut Vec<Effect>) {
-        let mut job = self.jobs.remove(index);
-        let about = job.about();
-        while job.remove(0).is_some() {}
+        let job = self.jobs.remove(index);
         self.store.dirty = true;
         match outcome.problem() {
             None => self.counts.complete += 1,
             Some(what) => {
                 self.counts.incomplete += 1;
-                effects.push(say(Level::WARN, &format!("{about}: {what}")));
+                effects.push(say(Level::WARN, &format!("{}: {what}", job.about())));
             }
         }
         let start_up = |job: &Job| job.class() == Class::StartUp;

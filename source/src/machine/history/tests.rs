@@ -228,7 +228,7 @@ fn a_page_is_asked_for_put_into_the_spool_and_written_down_before_the_next_one()
         ]
     );
     assert_eq!(world.outcome(), &Outcome::Complete);
-    assert_eq!((world.done[0].job.pages, world.done[0].job.rows), (3, 5000));
+    assert_eq!((world.done[0].job.pages_done(), world.done[0].job.rows_done()), (3, 5000));
     assert_eq!(world.name(), Name::Idle);
     assert_eq!(world.file.0.jobs, []);
 }
@@ -343,14 +343,14 @@ fn keeps(hours: i64) -> impl FnMut(&History, i64) -> Answer {
 fn minutes_older_than_seven_days_end_a_job_that_asks_for_them_and_say_so() {
     let from = Some(NOW / 1000 - 10 * DAY);
     let history = History { from, ..wanted("BTC", "1m") };
-    let mut world = World::with(vec![Job::new(Asker::Command(None), &history, NOW).unwrap()]);
+    let mut world = World::with(vec![Job::new(Asker::Command(1), &history, NOW).unwrap()]);
     world.run(NOW + 60_000, &mut keeps(i64::MAX / 3600));
     // Six pages reach back over the border, the seventh is refused, and published.
     assert_eq!((world.asked.len(), world.spool.len()), (7, 7));
     let Outcome::TooOld(what) = world.outcome() else { panic!("{:?}", world.done) };
     assert!(what.contains("1m up to 2026-03-02T03:54:00Z"), "{what}");
     assert!(what.contains("only the last 7 days"), "{what}");
-    assert_eq!(world.done[0].job.rows, 6 * 2001);
+    assert_eq!(world.done[0].job.rows_done(), 6 * 2001);
 }
 
 #[test]
@@ -456,7 +456,7 @@ fn gaps_go_first_then_commands_then_the_start_then_backfill_and_pairs_take_turns
     let mut world = World::with(vec![
         job(Asker::Backfill, "F", 10),
         job(Asker::StartUp, "S", 10),
-        job(Asker::Command(None), "C", 10),
+        job(Asker::Command(1), "C", 10),
         job(Asker::Gap("g".into()), "G", 10),
     ]);
     world.run_well(i64::MAX);
@@ -493,8 +493,9 @@ fn a_backfill_and_the_rest_have_budgets_of_their_own() {
 fn the_same_wish_is_fetched_once_and_everybody_is_told_and_one_too_many_is_refused() {
     let rules = Rules { queue: 3, ..Rules::default() };
     let mut world = World::new(rules);
-    for id in ["a", "b"] {
-        world.want(hours(Asker::Command(Some(id.into())), "BTC", 10));
+    // The second one twice: after a restart whoever keeps the commands may ask again.
+    for ticket in [1, 2, 2] {
+        world.want(hours(Asker::Command(ticket), "BTC", 10));
     }
     for base in ["X", "Y", "Z"] {
         world.want(hours(Asker::StartUp, base, 10));
@@ -641,8 +642,8 @@ fn any_job() -> impl Strategy<Value = Job> {
         let asker = match asker {
             0 => Asker::Backfill,
             1 => Asker::StartUp,
-            2 => Asker::Command(Some(count.to_string())),
-            _ => Asker::Gap(count.to_string()),
+            2 => Asker::Command(0),
+            _ => Asker::Gap(String::new()),
         };
         hours(asker, base, count)
     });
@@ -651,7 +652,7 @@ fn any_job() -> impl Strategy<Value = Job> {
     });
     let gap = (base, 0i64..100 * DAY, 0i64..10 * DAY).prop_map(|(base, before, length)| {
         let to = NOW - before * 1000;
-        Job::gap("g".into(), pair(base), to - length * 1000, to, NOW)
+        Job::gap(String::new(), pair(base), to - length * 1000, to, NOW)
     });
     prop_oneof![hours_of, up_to_now, gap]
 }
@@ -695,7 +696,13 @@ proptest! {
         let mut wanted = Vec::new();
         for happens in happens {
             match happens {
-                Happens::Job(job) => {
+                Happens::Job(mut job) => {
+                    // Each has a name of its own.
+                    match &mut job.askers[0] {
+                        Asker::Gap(name) => *name = wanted.len().to_string(),
+                        Asker::Command(ticket) => *ticket = wanted.len() as u64,
+                        _ => {}
+                    }
                     wanted.push(job.clone());
                     world.want(job);
                     // Whoever says that a job is taken on has written it down.
@@ -752,6 +759,13 @@ proptest! {
                 Happens::Crash(ms) => {
                     world.now += ms;
                     world.crash();
+                    // Whoever keeps gaps and commands asks again for what is not done.
+                    for job in &wanted {
+                        let ended = world.done.iter().any(|done| done.job.askers.contains(&job.askers[0]));
+                        if matches!(job.class(), Class::Gap | Class::Command) && !ended {
+                            world.want(job.clone());
+                        }
+                    }
                     world.event(Event::Tick);
                 }
             }
