@@ -5,11 +5,13 @@
 //! of `.env`, or a variable, may be a secret.
 
 mod dotenv;
+mod hide;
 pub mod http;
 mod log;
 mod stop;
 
 pub use dotenv::dotenv;
+pub use hide::{hidden, hide};
 pub use log::log;
 pub use stop::stop_token;
 

@@ -5,11 +5,12 @@ use std::io::{IsTerminal, stderr};
 use tracing_subscriber::EnvFilter;
 
 use crate::BadSetting;
+use crate::hide::Discreet;
 
 /// Starts the log with the filter in `RUST_LOG`, or `default` where that is not set.
 ///
 /// Records of the crate `log` are left out on purpose: at trace level tungstenite prints the whole
-/// upgrade request there, API key included.
+/// upgrade request there, API key included. What was given to [`hide`](crate::hide) is shown nowhere.
 ///
 /// # Errors
 /// `RUST_LOG` is no filter; the log then goes on with `default`.
@@ -25,7 +26,7 @@ pub fn log(default: &str) -> Result<(), BadSetting> {
     };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr)
+        .with_writer(|| Discreet(stderr()))
         // It would report a standard error that nobody reads any more on that same standard error,
         // and panic: a program whose parent was killed must still stop in order.
         .log_internal_errors(false)

@@ -82,6 +82,16 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_of_settings_names_every_variable() {
+        let sample = include_str!("../../.env.sample");
+        let command = Cli::command();
+        let variables = command.get_arguments().filter_map(|argument| argument.get_env());
+        for variable in variables.filter_map(std::ffi::OsStr::to_str) {
+            assert!(sample.contains(&format!("{variable}=")), "{variable}");
+        }
+    }
+
+    #[test]
     fn every_help_names_its_exit_codes_and_hides_the_environments_values() {
         let mut command = Cli::command();
         command.clone().debug_assert();

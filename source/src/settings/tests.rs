@@ -32,6 +32,13 @@ fn the_defaults_are_those_that_users_know() {
     assert_eq!(settings.history, [Unit::Minute, Unit::Hour, Unit::Day]);
     assert_eq!(settings.linger, Duration::from_millis(5));
     assert_eq!(settings.rules.reconnect.floor, Duration::from_secs(5));
+    assert_eq!((settings.sockets, settings.subs_per_socket, settings.capacity), (1, 600, 600));
+    assert_eq!(settings.spool_bytes, 4 << 30);
+    assert_eq!(settings.topics.reserved()[..3], ["control-topic", "control-replies", "gap-events"]);
+    assert_eq!((settings.topics.replication_factor, settings.control), (-1, true));
+    assert_eq!(settings.http, None);
+    assert!(settings.name.ends_with("/tickpanda-source-state"), "{}", settings.name);
+    assert!(settings.name.contains(":/"), "{}", settings.name);
 }
 
 #[test]
@@ -54,6 +61,18 @@ fn wrong_values_are_refused_by_name_with_exit_code_2() {
         ["--history-limit", "2001"],
         ["--linger", "-1"],
         ["--linger", "soon"],
+        ["--sockets", "0"],
+        ["--subs-per-socket", "0"],
+        ["--control-topic", "a b"],
+        ["--gap-topic", ""],
+        ["--replication-factor", "0"],
+        ["--spool-bytes", "1MiB"],
+        ["--spool-bytes", "much"],
+        ["--spool-bytes", "99999999999TiB"],
+        ["--name", "two\nlines"],
+        ["--http-listen", "9191"],
+        ["--ready-lag", "0"],
+        ["--ready-silence", "never"],
     ] {
         let error = parse(&args).expect_err(&format!("{args:?}"));
         assert!(error.to_string().contains(args[0]), "{args:?}: {error}");
@@ -90,6 +109,76 @@ fn right_values_are_taken() {
     assert_eq!(settings.history, [Unit::Day, Unit::Minute]);
     assert_eq!(settings.subs, ["0~Coinbase~BTC~USD", "24~CCCAGG~BTC~USD~m", "11~BTC"]);
     assert_eq!(check(&["--history=none"]).unwrap().history, []);
+    let settings = check(&[
+        "--name=here",
+        "--spool-bytes=64MiB",
+        "--http-listen=127.0.0.1:0",
+        "--replication-factor=3",
+        "--no-control",
+        "--ready-lag=5",
+    ])
+    .unwrap();
+    assert_eq!((settings.name.as_str(), settings.spool_bytes), ("here", 64 << 20));
+    assert_eq!(settings.http, Some("127.0.0.1:0".parse().unwrap()));
+    assert_eq!((settings.topics.replication_factor, settings.control), (3, false));
+    assert_eq!(settings.ready.lag, Duration::from_secs(5));
+    assert_eq!(check(&["--http-listen="]).unwrap().http, None);
+}
+
+#[test]
+fn more_subs_than_the_sockets_take_are_refused_by_name() {
+    let subs = file(&(0..601).map(|n| format!("0~M~C{n}~USD\n")).collect::<String>());
+    let path = subs.path().to_str().unwrap();
+    let error = check(&["--subs-file", path]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(
+        error.to_string(),
+        "--subs: 601 subs, and 600 are the most for 1 keys with 1 sockets each (--sockets) of 600 subs (--subs-per-socket)"
+    );
+    assert_eq!(check(&["--subs-file", path, "--sockets", "2"]).unwrap().capacity, 1200);
+    let two = parse(&["--subs-file", path]).unwrap().check(Some("one,two")).unwrap();
+    assert_eq!((two.subs.len(), two.capacity), (601, 1200));
+}
+
+#[test]
+fn topics_must_differ_from_each_other() {
+    for (args, name) in [
+        (vec!["--gap-topic", "control-topic"], "--gap-topic: control-topic is --control-topic"),
+        (vec!["--raw-topic", "gap-events"], "--gap-topic: gap-events is --raw-topic"),
+    ] {
+        let error = check(&args).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().starts_with(name), "{error}");
+    }
+}
+
+#[test]
+fn several_keys_come_from_the_variable_or_from_a_file_each_once_and_none_is_shown() {
+    let sent = |settings: &Settings| -> Vec<String> {
+        let keys = settings.api_keys.iter();
+        keys.map(|key| String::from_utf8(key.authorization().as_bytes().to_vec()).unwrap())
+            .collect()
+    };
+    let settings = parse(&[]).unwrap().check(Some("k1, k2,,k1,")).unwrap();
+    assert_eq!(sent(&settings), ["Apikey k1", "Apikey k2"]);
+    assert_eq!(settings.api_key, settings.api_keys[0]);
+    let keys = file("# mine\nk1\n\n k3 \n");
+    let settings = check(&["--api-key-file", keys.path().to_str().unwrap()]).unwrap();
+    assert_eq!(sent(&settings), ["Apikey k1", "Apikey k3"]);
+    assert_eq!(sent(&check(&["--api-key-file", ""]).unwrap()), ["Apikey s3cret"]);
+
+    let many = (0..17).map(|n| format!("k{n}")).collect::<Vec<_>>().join(",");
+    for (bad, why) in [("hunter2,two words", "key 2 is not usable"), (&many, "17 keys")] {
+        let error = parse(&[]).unwrap().check(Some(bad)).unwrap_err().to_string();
+        assert!(error.starts_with(API_KEY) && error.contains(why), "{error}");
+        assert!(!error.contains("hunter2") && !error.contains("two"), "{error}");
+    }
+    // The key in the place of its file, or as a flag that there is none of.
+    let key = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let error = check(&["--api-key-file", key]).unwrap_err().to_string();
+    assert!(error.starts_with("--api-key-file") && !error.contains(key), "{error}");
+    let error = parse(&[&format!("--api-key={key}")]).unwrap_err().to_string();
+    assert!(!error.contains(key), "{error}");
 }
 
 #[test]

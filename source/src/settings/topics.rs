@@ -1,5 +1,6 @@
 //! The topics beside the raw one, and what the source creates of them.
 
+use clap::builder::FalseyValueParser;
 use tickpanda_model::topic;
 
 use super::parse;
@@ -26,7 +27,7 @@ pub struct TopicArgs {
     pub replication_factor: i16,
 
     /// Take no commands: the control topic is neither read nor created
-    #[arg(long, env = "TICKPANDA_NO_CONTROL", hide_env_values = true)]
+    #[arg(long, env = "TICKPANDA_NO_CONTROL", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_control: bool,
 }
 
