@@ -37,9 +37,6 @@ pub(crate) fn rules() -> Rules {
         reconnect: bounds(50, 400),
         crowded: bounds(300, 600),
         silence: Duration::from_secs(10),
-        rest_pause: Duration::from_millis(1),
-        rest_retry: bounds(1, 5),
-        rest_attempts: 4,
         ..Rules::default()
     }
 }
@@ -142,53 +139,6 @@ impl Streamer {
         };
         in_time(tokio_tungstenite::accept_hdr_async(socket, check)).await.ok()
     }
-}
-
-/// The vendor's REST API: gives these answers in this order, to whatever is asked, and returns the
-/// request lines. An answer of status 0 is a connection that breaks.
-pub(crate) async fn rest(
-    answers: Vec<(u16, &'static str)>,
-) -> (reqwest::Url, tokio::task::JoinHandle<Vec<String>>) {
-    let mut answers = answers.into_iter();
-    let count = answers.len();
-    rest_by(count, move |_| {
-        let (status, body) = answers.next().expect("one a request");
-        (status, body.to_owned())
-    })
-    .await
-}
-
-/// The vendor's REST API as a function of the request line, for so many requests.
-pub(crate) async fn rest_by(
-    count: usize,
-    mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static,
-) -> (reqwest::Url, tokio::task::JoinHandle<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let server = tokio::spawn(async move {
-        let mut asked = Vec::new();
-        for _ in 0..count {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                request.push(socket.read_u8().await.unwrap());
-            }
-            let request = String::from_utf8(request).unwrap();
-            assert!(request.contains("authorization: Apikey s3cret\r\n"), "{request}");
-            asked.push(request.lines().next().unwrap().to_owned());
-            let (status, body) = answer(asked.last().unwrap());
-            if status == 0 {
-                continue;
-            }
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-            );
-            socket.write_all(answer.as_bytes()).await.unwrap();
-        }
-        asked
-    });
-    (url, server)
 }
 
 /// A spool of one lane, for run 1, with who takes from it.

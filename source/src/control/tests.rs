@@ -553,7 +553,7 @@ impl Running {
                 for event in outcomes(&effect) {
                     handle.tell(event);
                 }
-                assert_eq!(handle.dropped(), 0);
+                assert_eq!(handle.view().dropped, 0);
                 done.push(effect);
             }
             done

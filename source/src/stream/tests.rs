@@ -1,7 +1,11 @@
 //! The stream against a scripted vendor, over real sockets.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::clock::now_ms;
+use crate::clock::Clock;
+use crate::machine::streaming;
+use crate::settings::Rules;
 use crate::testing::{Streamer, Taker, in_time, key, receive, rules, spool};
 use tokio::task::JoinHandle;
 
@@ -11,24 +15,52 @@ const TRADE: &str = r#"{"TYPE":"0","M":"Coinbase","FSYM":"BTC","TSYM":"USD","F":
 struct Source {
     taker: Taker,
     counters: Arc<Counters>,
+    heard: mpsc::UnboundedReceiver<Notice>,
+    _answers: mpsc::UnboundedReceiver<SubAnswer>,
+    _routes: watch::Sender<Arc<Routes<TopicId>>>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), SourceError>>,
 }
 
 fn start(url: &str, rules: Rules, key: ApiKey) -> Source {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (spool, topic, taker) = spool();
     let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
+    let subs = ["0~Coinbase~BTC~USD", "5~CCCAGG~BTC~USD"].map(|sub| Sub::parse(sub).unwrap());
+    let clock = Clock::start();
+    let region = streaming::Region::new(rules.streaming(), subs.into(), 0, true, clock.moment());
+    let state = machine::State {
+        streaming: vec![region],
+        history: machine::history::Region::default(),
+        topics: machine::topics::Region::default(),
+    };
+    let (driver, mut inboxes) = Driver::new(clock, state);
+    let (gaps, heard) = mpsc::unbounded_channel();
+    let (answers, answered) = mpsc::unbounded_channel();
+    let routes = Routes::new(topic, &BTreeMap::new());
+    let (routes_sender, routes) = watch::channel(Arc::new(routes));
     let stream = Stream {
+        socket: 0,
+        peers: vec![],
         url: url.to_owned(),
         api_key: key,
-        subs: vec!["0~Coinbase~BTC~USD".into(), "5~CCCAGG~BTC~USD".into()],
-        rules,
+        connect_timeout: rules.connect,
+        patience: rules.patience,
+        driver: Arc::new(driver),
         spool,
-        topic,
-        counters: Arc::clone(&counters),
+        routes,
+        links: Links {
+            gaps,
+            answers,
+            last_frame: Arc::default(),
+            last_data: Arc::default(),
+            counters: Arc::clone(&counters),
+            ages: Arc::new(Mutex::new(vec![vec![]])),
+        },
     };
-    let task = tokio::spawn(stream.run(shutdown.clone()));
-    Source { taker, counters, shutdown, task }
+    let inbox = inboxes.streaming.remove(0);
+    let task = tokio::spawn(stream.run(inbox, shutdown.clone()));
+    Source { taker, counters, heard, _answers: answered, _routes: routes_sender, shutdown, task }
 }
 
 /// Welcomes a connection and takes its SubAdd.
@@ -177,7 +209,14 @@ async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() 
         assert!(ended.elapsed() >= floor, "{last_words:?}: {:?}", ended.elapsed());
         drop(old);
     }
-    assert_eq!(source.counters.reconnects.get(), 4);
+    let ends: u64 = source.counters.ends.get().values().sum();
+    assert_eq!(ends, 4);
+    // Each of them is a gap, from the last frame on.
+    let mut lost = 0;
+    while let Ok(notice) = source.heard.try_recv() {
+        lost += usize::from(matches!(notice, Notice::Lost(..)));
+    }
+    assert_eq!(lost, 4);
     source.shutdown.cancel();
     in_time(source.task).await.unwrap().unwrap();
 }

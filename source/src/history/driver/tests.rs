@@ -79,13 +79,13 @@ impl Publish for Everything {
 }
 
 impl Out for Everything {
-    async fn save(&mut self, region: &Region) -> Result<(), String> {
+    async fn save(&mut self, saved: Saved) -> Result<(), String> {
         let mut taken = self.0.lock().unwrap();
         if taken.refuse_save > 0 {
             taken.refuse_save -= 1;
             return Err("disk full".into());
         }
-        taken.saved = region.saved();
+        taken.saved = saved;
         Ok(())
     }
 
@@ -135,7 +135,11 @@ async fn fetch(pairs: &[&str], vendor: &Vendor) -> Everything {
     let mut driver = driver(vendor, &out);
     assert_eq!(in_time(driver.run(events, &CancellationToken::new())).await, Ended::Empty);
     let (region, _) = driver.into_parts();
-    assert_eq!(out.0.lock().unwrap().saved.jobs, region.jobs(), "the last state is written down");
+    assert_eq!(
+        out.0.lock().unwrap().saved.jobs,
+        region.region.jobs(),
+        "the last state is written down"
+    );
     out
 }
 
@@ -286,7 +290,7 @@ async fn stopping_waits_for_nobody_and_another_process_goes_on() {
     assert_eq!(saved.jobs.len(), 2);
     let vendor = Vendor::start(|_| Reply::Answer(200, CANDLES.into())).await;
     let mut second = driver(&vendor, &out);
-    second.region = Region::new(rules(), Some(saved), now_ms());
+    second.home.region = Region::new(rules(), Some(saved), now_ms());
     let (sender, events) = self::events(vec![]);
     drop(sender);
     assert_eq!(in_time(second.run(events, &CancellationToken::new())).await, Ended::Empty);
@@ -305,7 +309,7 @@ async fn retry_ends_a_wait_at_once() {
     let (sender, events) = events(minutes(&["A~ETH~USD"]));
     let mut driver = driver(&vendor, &out);
     let hour = Duration::from_secs(3600);
-    driver.region = Region::new(Rules { unauthorized: hour, ..rules() }, None, now_ms());
+    driver.home.region = Region::new(Rules { unauthorized: hour, ..rules() }, None, now_ms());
     let retry = async {
         while !out.0.lock().unwrap().names.contains(&Name::Error) {
             tokio::time::sleep(Duration::from_millis(1)).await;
