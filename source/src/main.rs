@@ -9,8 +9,7 @@ use tracing::error;
 fn main() -> ExitCode {
     // Before there is a second thread, and before anything reads the environment.
     let dotenv = tickpanda_program::dotenv();
-    // rskafka logs each failure at several levels; ours is the one line.
-    let result = tickpanda_program::log("info,rskafka=off").and(dotenv);
+    let result = tickpanda_program::log("info").and(dotenv);
     let result = result.map_err(SourceError::from).and_then(|()| {
         let args = Args::parse();
         let stop_on_stdin_close = args.stop_on_stdin_close;

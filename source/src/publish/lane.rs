@@ -19,7 +19,7 @@ use crate::spool::{Lane, Request, Spool};
 /// request is never refused and sent again in halves. A larger record is blank already, unless the topic
 /// takes less than it should.
 const MAX_REQUEST: usize = RAW_RECORD * 3 / 4;
-/// Bytes in the requests of all lanes together: in rskafka's hands they take several times as much.
+/// Bytes in the requests of all lanes together: on their way to the broker they take three times as much.
 const ALL_REQUESTS: usize = 1 << 20;
 /// However many lanes there are, and however often a request was too large for the topic.
 const LEAST_REQUEST: usize = 32 * 1024;
@@ -120,9 +120,9 @@ impl<P: Partitions> LanePublisher<P> {
         }
         progress.unreadable = 0;
         if request.is_empty() {
-            // All that is left may be damaged.
+            // All that is left is damaged, and is passed over.
             self.lane.acknowledge(request);
-            return None;
+            return Some(RETRY.floor);
         }
         if progress.blank.is_some_and(|at| request.upto().0 == at) {
             request.blank();
