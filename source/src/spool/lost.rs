@@ -170,6 +170,9 @@ impl LostBook {
 
     /// What was taken has been told.
     pub(crate) fn told(&mut self) {
+        if self.telling.0.is_empty() {
+            return;
+        }
         self.telling = Tally::default();
         self.save();
     }
