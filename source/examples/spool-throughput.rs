@@ -2,7 +2,7 @@
 //! once, against a running broker with the raw topic.
 //!
 //! ```text
-//! tickpanda broker --data-dir /tmp/b --partitions 4 &
+//! tickpanda broker --data-dir target/bench-broker --partitions 4 &
 //! cargo run --release -p tickpanda-source --example spool-throughput -- localhost:9092 cryptocompare-raw 4
 //! ```
 
@@ -25,19 +25,28 @@ const PACE: usize = 10_000;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let (Some(broker), Some(topic), Some(partitions)) = (args.next(), args.next(), args.next())
+    let (Some(broker), Some(name), Some(partitions)) = (args.next(), args.next(), args.next())
     else {
         return Err("arguments: BROKER TOPIC PARTITIONS [FOLDER]".into());
     };
     let partitions: Vec<i32> = (0..partitions.parse()?).collect();
-    let folder = args.next().unwrap_or_else(|| "/tmp/spool-throughput".to_owned());
+    let folder = args.next().unwrap_or_else(|| {
+        std::env::temp_dir().join("spool-throughput").to_string_lossy().into_owned()
+    });
     let _ = fs::remove_dir_all(&folder);
     let (spool, _) = Spool::open(folder.as_ref(), Limits::default(), 7)?;
-    let topic = spool.topic(&topic, &partitions, true)?;
+    let topic = spool.topic(&name, &partitions, true)?;
 
     let part = Part::begin("append", &spool);
     append(&spool, topic, FRAMES, usize::MAX, None).await;
     part.end();
+    full(&folder).await?;
+
+    drop(spool);
+    let opening = Instant::now();
+    let (spool, recovered) = Spool::open(folder.as_ref(), Limits::default(), 8)?;
+    println!("reopened {} MB in {:?}", recovered.bytes / 1_000_000, opening.elapsed());
+    let topic = spool.topic(&name, &partitions, true)?;
 
     let part = Part::begin("publish", &spool);
     let cluster = Cluster { brokers: Arc::from([broker]) };
@@ -60,11 +69,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     part.end();
     let counts = spool.meter().latency.counts();
     let counts: Vec<u64> = counts.iter().zip(before).map(|(now, before)| now - before).collect();
-    println!("  retries {}, {:?}", spool.meter().retries.get(), counts);
     for quantile in [0.5, 0.99, 0.999] {
         println!("  {quantile}: at most {} ms", at(&counts, quantile));
     }
     publishers.stop(Duration::from_secs(1)).await;
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Appends to a spool that is full: for every segment that is begun, one goes and is counted.
+async fn full(beside: &str) -> Result<(), Box<dyn Error>> {
+    let folder = format!("{beside}-full");
+    let _ = fs::remove_dir_all(&folder);
+    let (spool, _) = Spool::open(folder.as_ref(), Limits { bytes: 64 << 20 }, 7)?;
+    let topic = spool.topic("raw", &[0, 1, 2, 3], true)?;
+    append(&spool, topic, FRAMES / 4, usize::MAX, None).await;
+    let part = Part::begin("append, full", &spool);
+    append(&spool, topic, FRAMES, usize::MAX, None).await;
+    part.end();
     fs::remove_dir_all(&folder)?;
     Ok(())
 }
@@ -109,7 +131,7 @@ async fn append(
         spool.append(&mut burst).await;
         longest = longest.max(appending.elapsed());
     }
-    println!("longest append {longest:?}");
+    println!("{:<14} {longest:?}", "longest append");
 }
 
 async fn published(spool: &Spool) {
@@ -158,7 +180,7 @@ impl<'a> Part<'a> {
         let meter = self.spool.meter();
         let mut frames = (meter.appended.get() + meter.published.get() - self.frames) as f64;
         let requests = meter.requests.get() - self.requests;
-        if self.name != "append" && self.name != "publish" {
+        if !self.name.starts_with("append") && self.name != "publish" {
             frames /= 2.0;
         }
         println!(

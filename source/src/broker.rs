@@ -1,22 +1,18 @@
 //! Finding the brokers, the raw topic and its partitions. Producing is in [`crate::publish`].
-//!
-//! rskafka has no time limit on a request and by default retries for ever, growing to 500 s
-//! between attempts. Here requests have a limit and rskafka does not retry at all: the one place
-//! that retries, counts it and says so is ours.
 
 use std::time::Duration;
 
-use rskafka::BackoffConfig;
-use rskafka::client::partition::{PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder, error::Error as KafkaError};
-use tokio::time::{Instant, timeout};
+use tickpanda_kafka::{Client, ClientConfig, KafkaError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::SourceError;
 
-/// How long one attempt to connect may take, metadata included.
+/// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker that has not answered by then gets a new connection.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often to look again for brokers or a topic that are not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -59,7 +55,7 @@ impl Broker {
                 }
                 Err(error) if !said => {
                     let brokers = self.brokers.join(",");
-                    warn!(%brokers, error = in_words(&error), "no broker answers (KAFKA_BROKERS, --brokers): trying again until one does");
+                    warn!(%brokers, %error, "no broker answers (KAFKA_BROKERS, --brokers): trying again until one does");
                     said = true;
                 }
                 Err(_) => {}
@@ -71,44 +67,24 @@ impl Broker {
         }
     }
 
-    /// A client for one partition, on connections of its own: what is wrong with an old connection
-    /// is not wrong with this one.
-    pub async fn partition(&self, partition: i32) -> Result<PartitionClient, KafkaError> {
-        timed(async {
-            let client = self.client().await?;
-            // `Error`, not `Retry`: rskafka would retry a deleted topic without ever telling us.
-            client.partition_client(&self.topic, partition, UnknownTopicHandling::Error).await
-        })
-        .await
-    }
-
     /// The partitions of the topic; `None` where there is no such topic.
     pub(crate) async fn partitions(&self) -> Result<Option<Vec<i32>>, KafkaError> {
-        let topics = timed(async { self.client().await?.list_topics().await }).await?;
-        Ok(topics
-            .into_iter()
-            .find(|topic| topic.name == self.topic && !topic.partitions.is_empty())
-            .map(|topic| topic.partitions.into_iter().collect()))
-    }
-
-    async fn client(&self) -> Result<Client, KafkaError> {
-        ClientBuilder::new(self.brokers.clone())
-            .client_id("tickpanda-source")
-            .backoff_config(BackoffConfig {
-                deadline: Some(Duration::ZERO),
-                ..BackoffConfig::default()
-            })
-            .build()
-            .await
+        let client = connect(&self.brokers).await?;
+        let topic = client.topic(&self.topic).await?;
+        Ok(topic.map(|topic| (0..topic.partitions).collect()))
     }
 }
 
-async fn timed<T>(request: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
-    timeout(CONNECT_TIMEOUT, request).await.unwrap_or(Err(KafkaError::Timeout))
-}
-
-/// rskafka's error without what it says about retries that there are none of.
-pub(crate) fn in_words(error: &KafkaError) -> String {
-    let text = error.to_string();
-    text.rsplit("Source: ").next().unwrap_or_default().to_owned()
+/// A client that tries once: the one place that retries, counts it and says so is ours.
+///
+/// # Errors
+/// No broker answers.
+pub(crate) async fn connect(brokers: &[String]) -> Result<Client, KafkaError> {
+    let config = ClientConfig {
+        client_id: "tickpanda-source".to_owned(),
+        connect_timeout: CONNECT_TIMEOUT,
+        request_timeout: REQUEST_TIMEOUT,
+        retry_for: Duration::ZERO,
+    };
+    Client::connect(brokers, config).await
 }

@@ -4,8 +4,11 @@
 
 use clap::{Parser, Subcommand};
 
+use tickpanda_model::topic;
+
+use crate::backfill::BackfillArgs;
 use crate::ctl::CtlArgs;
-use crate::settings::Args;
+use crate::settings::{Args, KeyArgs, parse};
 
 /// CryptoCompare to Kafka: every frame of the WebSocket, and candles by REST, verbatim on one topic.
 #[derive(Clone, Debug, Parser)]
@@ -30,9 +33,46 @@ pub enum Command {
     /// Run a source until told to stop; the same as without any subcommand
     #[command(after_help = AFTER_HELP)]
     Run(Box<Args>),
+    /// Fetch candles of the past by REST, through the same raw topic; run again after an interruption, it
+    /// goes on where it was
+    #[command(after_help = BACKFILL_HELP)]
+    Backfill(Box<BackfillRun>),
     /// Send one command to running sources and print what became of it; needs no API key
     #[command(after_help = CTL_HELP)]
     Ctl(Box<CtlArgs>),
+}
+
+/// All settings of `backfill`: its own, and those that every subcommand has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BackfillRun {
+    /// The vendor's keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// What is to be fetched.
+    #[command(flatten)]
+    pub backfill: BackfillArgs,
+
+    /// Kafka brokers, host:port, separated by commas
+    #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true, default_value = "localhost:9092", value_delimiter = ',', value_parser = parse::broker, value_name = "HOST:PORT")]
+    pub brokers: Vec<String>,
+
+    /// Address of the vendor's REST API, without /data
+    #[arg(
+        long,
+        env = "CRYPTOCOMPARE_REST_URL",
+        hide_env_values = true,
+        default_value = "https://min-api.cryptocompare.com",
+        value_name = "URL"
+    )]
+    pub rest_url: String,
+
+    /// Topic for everything received; it must exist
+    #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, default_value = topic::RAW, value_parser = parse::topic, value_name = "TOPIC")]
+    pub raw_topic: String,
+
+    /// Stop as on SIGTERM when standard input is closed: for a parent that may be killed
+    #[arg(long)]
+    pub stop_on_stdin_close: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -40,8 +80,15 @@ The API key is taken from the variable CRYPTOCOMPARE_API_KEY (environment or .en
 by commas, where an account has several) or from the file that --api-key-file names (one a line). It
 is sent in a header and shown nowhere. RUST_LOG sets what is logged (default: info).
 
-Exit codes: 0 stopped as asked, 1 internal, 2 a wrong setting, 3 API key refused, 4 the topic does
-not exist, 5 stopped with frames unpublished.";
+Exit codes: 0 stopped as asked (what is not published yet waits in the spool for the next start), 1
+internal, 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
+
+const BACKFILL_HELP: &str = "\
+The API key is taken as for `run`. How far it is stands in the state folder, written down after each
+page; on a terminal there is a progress bar.
+
+Exit codes: 0 all of it came, 1 not all of it, or stopped before (the last line says what is missing and
+what to do), 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
 
 const CTL_HELP: &str = "\
 Each source that the command is for answers on the replies topic: `accepted` where it takes time, then
@@ -102,7 +149,7 @@ mod tests {
                 assert!(argument.is_hide_env_values_set(), "{argument:?}");
             }
             let help = one.render_long_help().to_string();
-            if ["tickpanda-source", "run", "ctl"].contains(&one.get_name()) {
+            if ["tickpanda-source", "run", "ctl", "backfill"].contains(&one.get_name()) {
                 assert!(help.contains("Exit codes: 0"), "{help}");
             }
             all.extend(one.get_subcommands().filter(|one| one.get_name() != "help").cloned());

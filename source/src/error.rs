@@ -36,14 +36,6 @@ pub enum SourceError {
         /// The brokers asked.
         brokers: String,
     },
-    /// Records were still unpublished when the time to stop was over.
-    #[error(
-        "stopped with {count} received frames unpublished, because the broker did not take them in time"
-    )]
-    Unpublished {
-        /// How many sequence numbers were drawn and never acknowledged.
-        count: u64,
-    },
     /// The run ledger can't be written.
     #[error("run ledger {}: {error}", path.display())]
     Ledger {
@@ -95,17 +87,16 @@ impl From<tickpanda_program::BadSetting> for SourceError {
 impl SourceError {
     /// Whether the same source with the same settings may well succeed a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::TopicMissing { .. } | Self::Unpublished { .. })
+        matches!(self, Self::TopicMissing { .. })
     }
 
-    /// Exit code of the program: 2 settings, 3 key refused, 4 topic missing, 5 frames left
-    /// unpublished, 1 everything else.
+    /// Exit code of the program: 2 settings, 3 key refused, 4 topic missing, 1 everything
+    /// else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Setting { .. } => 2,
             Self::Unauthorized { .. } => 3,
             Self::TopicMissing { .. } => 4,
-            Self::Unpublished { .. } => 5,
             Self::Ledger { .. }
             | Self::Spool { .. }
             | Self::State { .. }

@@ -69,5 +69,6 @@ pub mod watch;
 pub use cli::{Cli, Command};
 pub use counters::Summary;
 pub use error::SourceError;
+pub use run::backfill::{PastSettings, run_backfill};
 pub use run::run;
 pub use settings::{Args, Settings};

@@ -3,8 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tickpanda_source::cli::BackfillRun;
 use tickpanda_source::ctl::{self, CtlArgs};
-use tickpanda_source::{Args, Cli, Command, Settings, SourceError, run, settings};
+use tickpanda_source::{
+    Args, Cli, Command, PastSettings, SourceError, run, run_backfill, settings,
+};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 fn main() -> ExitCode {
@@ -20,16 +24,34 @@ fn main() -> ExitCode {
     match cli.command {
         None => source(cli.run),
         Some(Command::Run(args)) => source(*args),
+        Some(Command::Backfill(args)) => past(*args),
         Some(Command::Ctl(args)) => order(*args),
     }
 }
 
+fn key() -> Option<String> {
+    std::env::var_os(settings::API_KEY).map(|key| key.to_string_lossy().into_owned())
+}
+
 fn source(args: Args) -> ExitCode {
-    let stop_on_stdin_close = args.stop_on_stdin_close;
-    let key = std::env::var_os(settings::API_KEY).map(|key| key.to_string_lossy().into_owned());
-    let result = args.check(key.as_deref());
-    match result.and_then(|settings| stream(settings, stop_on_stdin_close)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let on_stdin_close = args.stop_on_stdin_close;
+    let settings = args.check(key().as_deref());
+    ended(settings.and_then(|settings| until_stopped(on_stdin_close, |stop| run(settings, stop))))
+}
+
+fn past(args: BackfillRun) -> ExitCode {
+    let on_stdin_close = args.stop_on_stdin_close;
+    let settings = PastSettings::check(args, key().as_deref());
+    ended(
+        settings.and_then(|settings| {
+            until_stopped(on_stdin_close, |stop| run_backfill(settings, stop))
+        }),
+    )
+}
+
+fn ended<T>(result: Result<T, SourceError>) -> ExitCode {
+    match result {
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
             ExitCode::from(error.exit_code())
@@ -37,7 +59,10 @@ fn source(args: Args) -> ExitCode {
     }
 }
 
-fn stream(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceError> {
+fn until_stopped<T, F: Future<Output = Result<T, SourceError>>>(
+    on_stdin_close: bool,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Result<T, SourceError> {
     let internal = |error: std::io::Error| SourceError::Internal(error.to_string());
     // One thread reads the socket, the other talks to the broker.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -46,8 +71,8 @@ fn stream(settings: Settings, stop_on_stdin_close: bool) -> Result<(), SourceErr
         .build()
         .map_err(internal)?;
     let result = runtime.block_on(async {
-        let stop = tickpanda_program::stop_token(stop_on_stdin_close).map_err(internal)?;
-        run(settings, stop).await.map(drop)
+        let stop = tickpanda_program::stop_token(on_stdin_close).map_err(internal)?;
+        work(stop).await
     });
     // Not waiting for a name lookup, which can't be cancelled and may take half a minute.
     runtime.shutdown_background();

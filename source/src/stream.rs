@@ -429,11 +429,13 @@ impl Running {
         } else if self.buffers.controls.is_empty() {
             self.step(Event::Alive).await?;
         }
-        // All of them, also those behind one that ends the connection: a 401 behind a welcome decides
-        // what follows.
+        // All of them before anything is done: a 401 behind a welcome that can't be answered any more
+        // decides what follows.
+        let mut effects = Vec::new();
         for (control, frame) in std::mem::take(&mut self.buffers.controls) {
-            self.step(Event::Said(said(control, &frame))).await?;
+            effects.extend(self.own(Event::Said(said(control, &frame))));
         }
+        self.act(effects).await?;
         if let Received::Closed(text) = received {
             self.link = Link::None;
             self.step(Event::Ended(Cause { kind: CauseKind::Closed, text })).await?;

@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use rskafka::BackoffConfig;
 use rskafka::chrono::DateTime;
-use rskafka::client::partition::Compression;
+use rskafka::client::ClientBuilder;
+use rskafka::client::partition::{Compression, UnknownTopicHandling};
 use rskafka::record::Record;
 use tickpanda_kafka::{At, Client, KafkaError};
 
-use crate::broker::{Broker, in_words};
 use crate::clock::now_ms;
 use crate::topics;
 
@@ -116,12 +117,18 @@ impl Bus for KafkaBus {
     }
 
     async fn send(&mut self, command: Vec<u8>) -> Result<(), CtlError> {
-        let broker = Broker { brokers: self.brokers.clone(), topic: self.control.clone() };
-        let refused = |error| {
-            CtlError::Broker(format!("the command could not be sent: {}", in_words(&error)))
+        let refused = |error: rskafka::client::error::Error| {
+            CtlError::Broker(format!("the command could not be sent: {error}"))
         };
+        // Without retries of rskafka's own: sent again a command might be executed twice.
+        let once = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
+        let client = ClientBuilder::new(self.brokers.clone())
+            .client_id("tickpanda-source")
+            .backoff_config(once);
+        let client = client.build().await.map_err(refused)?;
         // Always the first partition: commands stay in the order in which they were sent.
-        let partition = broker.partition(0).await.map_err(refused)?;
+        let partition = client.partition_client(&self.control, 0, UnknownTopicHandling::Error);
+        let partition = partition.await.map_err(refused)?;
         let record = Record {
             key: None,
             value: Some(command),

@@ -1,5 +1,5 @@
 //! The producer as a state machine, pure: `step(state, event, moment) -> (state, effects)`. It does
-//! no I/O, reads no clock and draws no random number; whoever drives it ([`crate::run`]) executes
+//! no I/O, reads no clock and draws no random number; whoever drives it ([`crate::driver`]) executes
 //! the effects and brings back what became of them as further events.
 //!
 //! One line of states, as it was first designed, loses the trades that arrive while history is

@@ -19,7 +19,7 @@ use crate::spool::{Lane, Request, Spool};
 /// request is never refused and sent again in halves. A larger record is blank already, unless the topic
 /// takes less than it should.
 const MAX_REQUEST: usize = RAW_RECORD * 3 / 4;
-/// Bytes in the requests of all lanes together: in rskafka's hands they take several times as much.
+/// Bytes in the requests of all lanes together: on their way to the broker they take three times as much.
 const ALL_REQUESTS: usize = 1 << 20;
 /// However many lanes there are, and however often a request was too large for the topic.
 const LEAST_REQUEST: usize = 32 * 1024;
@@ -47,6 +47,8 @@ struct Progress<C> {
     /// The record that ends there is published without its value: the topic takes even less.
     blank: Option<u64>,
     unreadable: u32,
+    /// Whether it was said that records are too large.
+    said_large: bool,
 }
 
 impl<P: Partitions> LanePublisher<P> {
@@ -58,6 +60,7 @@ impl<P: Partitions> LanePublisher<P> {
             most: MAX_REQUEST,
             blank: None,
             unreadable: 0,
+            said_large: false,
         };
         let mut request = Request::default();
         let work = async {
@@ -120,16 +123,16 @@ impl<P: Partitions> LanePublisher<P> {
         }
         progress.unreadable = 0;
         if request.is_empty() {
-            // All that is left may be damaged.
+            // All that is left is damaged, and is passed over.
             self.lane.acknowledge(request);
-            return None;
+            return Some(RETRY.floor);
         }
         if progress.blank.is_some_and(|at| request.upto().0 == at) {
             request.blank();
         }
         match self.produce(request, &mut progress.client).await {
             Ok(()) => {
-                self.published(request);
+                self.published(request, &mut progress.said_large);
                 if progress.backoff.failures() > 0 {
                     progress.backoff.reset();
                     self.outages.served(&self.place());
@@ -173,7 +176,7 @@ impl<P: Partitions> LanePublisher<P> {
         client.produce(request).await
     }
 
-    fn published(&self, request: &Request) {
+    fn published(&self, request: &Request, said_large: &mut bool) {
         let meter = self.spool.meter();
         meter.requests.add(1);
         meter.published.add(request.len());
@@ -182,10 +185,12 @@ impl<P: Partitions> LanePublisher<P> {
         if too_large > 0 {
             meter.too_large.add(too_large);
             let (topic, partition) = (&self.lane.topic, self.lane.partition);
-            warn!(
-                %topic, partition, frames = too_large,
-                "larger than the topic takes (max.message.bytes): published size and hash only"
-            );
+            if !std::mem::replace(said_large, true) {
+                warn!(
+                    %topic, partition, frames = too_large,
+                    "larger than the topic takes (max.message.bytes): published size and hash only, here and from now on"
+                );
+            }
         }
         if !self.lane.acknowledge(request) {
             meter.lost_and_published.add(request.len());

@@ -1,17 +1,12 @@
 //! A partition on a broker, as far as a publisher needs it; in tests others.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tickpanda_kafka::{BatchEncoder, Client, ClientConfig, KafkaError};
+use tickpanda_kafka::{BatchEncoder, Client, KafkaError};
 
 use super::outage::Trouble;
+use crate::broker::connect;
 use crate::spool::Request;
-
-/// How long one attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A broker that has not answered by then gets a new connection.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where partitions are found.
 pub(crate) trait Partitions: Clone + Send + Sync + 'static {
@@ -66,13 +61,7 @@ impl Partitions for Cluster {
 
     /// On a connection of its own: what is wrong with an old one is not wrong with this one.
     async fn connect(&self, topic: &str, partition: i32) -> Result<Leader, Refusal> {
-        let config = ClientConfig {
-            client_id: "tickpanda-source".to_owned(),
-            connect_timeout: CONNECT_TIMEOUT,
-            request_timeout: REQUEST_TIMEOUT,
-            ..ClientConfig::default()
-        };
-        let client = Client::connect(&self.brokers, config).await;
+        let client = connect(&self.brokers).await;
         let client = client.map_err(|error| Refusal::of(&error, topic))?;
         let topic = topic.to_owned();
         Ok(Leader { client, topic, partition, encoder: BatchEncoder::default() })

@@ -74,7 +74,11 @@ fn known(topics: &BTreeMap<String, Vec<i32>>, topic: &str) -> Option<Vec<i32>> {
 }
 
 /// Has the spool forget runs of which the ledger knows how they ended.
-fn settle_runs(state_dir: &Path, recovered: &Recovered, spool: &Spool) -> Result<(), SourceError> {
+pub(super) fn settle_runs(
+    state_dir: &Path,
+    recovered: &Recovered,
+    spool: &Spool,
+) -> Result<(), SourceError> {
     let endings = ledger::endings(state_dir)
         .map_err(|error| SourceError::Ledger { path: state_dir.join(ledger::FILE), error })?;
     for run in recovered.runs.keys() {

@@ -11,6 +11,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`backfill`] | the command of that name, from start to stop |
 //! | [`begin`] | what an earlier run left, and the raw topic |
 //! | [`tell`] | gaps to `gap-events` and to the history |
 //! | [`past`] | the history at work: bodies to the spool, progress to its file |
@@ -44,6 +45,7 @@ use crate::settings::Settings;
 use crate::spool::Spool;
 use crate::stream::{Links, Stream};
 
+pub mod backfill;
 mod begin;
 mod create;
 mod orders;

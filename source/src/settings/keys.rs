@@ -37,7 +37,7 @@ impl KeyArgs {
     ///
     /// # Errors
     /// [`SourceError::Setting`], never with a key in it.
-    pub(super) fn keys(&self, variable: Option<&str>) -> Result<Vec<ApiKey>, SourceError> {
+    pub(crate) fn keys(&self, variable: Option<&str>) -> Result<Vec<ApiKey>, SourceError> {
         // A variable that is set to nothing names no file.
         if let Some(path) = self.api_key_file.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             let refuse = |problem| SourceError::Setting { name: FILE, problem };

@@ -1,5 +1,6 @@
 //! What all lanes keep account of together.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,9 @@ pub(crate) struct Books {
     lost: Mutex<LostBook>,
     /// Something was lost, or a run has ended.
     pub(crate) news: Notify,
+    /// At so many bytes the disk is full, in a test that has one so small.
+    #[cfg(test)]
+    pub(crate) disk: Gauge,
 }
 
 impl Books {
@@ -36,6 +40,8 @@ impl Books {
             runs: Mutex::new(Runs::open(dir, run)),
             lost: Mutex::new(LostBook::open(dir)),
             news: Notify::new(),
+            #[cfg(test)]
+            disk: Gauge::default(),
         }
     }
 
@@ -45,6 +51,16 @@ impl Books {
 
     pub(crate) fn lost(&self) -> MutexGuard<'_, LostBook> {
         lock(&self.lost)
+    }
+
+    /// Fails as a write of so many bytes would, where a test has made the disk small.
+    pub(crate) fn check_disk(&self, bytes: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if self.disk.get() > 0 && self.bytes.get() + bytes > self.disk.get() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let _ = bytes;
+        Ok(())
     }
 
     /// So many records of a run wait no longer.

@@ -51,6 +51,8 @@ pub(super) struct State {
     /// Position of the next record to be appended, and its index.
     pub(super) end: u64,
     pub(super) next_index: u32,
+    /// When the first record that waits was received, or the one before it, ms since the epoch.
+    pub(super) head_ms: i64,
     /// When the first record was appended of those that nobody has read yet.
     pub(super) opened: Option<Instant>,
     /// So many waiting bytes end the publisher's linger.
@@ -148,6 +150,7 @@ impl Lane {
         }
 
         let bytes = &waiting[..chunk];
+        self.books.check_disk(chunk as u64)?;
         if fresh {
             let file = segment::create(&self.folder, state.end)?;
             file.write_all_at(bytes, 0).inspect_err(|_| {
@@ -176,6 +179,9 @@ impl Lane {
         }
 
         let size = chunk as u64;
+        if state.waiting() == 0 {
+            state.head_ms = first.received_at;
+        }
         let idle = state.opened.is_none();
         let before = state.end - state.acked.position;
         state.end += size;
@@ -214,13 +220,10 @@ impl Lane {
         self.state().enough = bytes as u64;
     }
 
-    /// Since when its oldest record waits, about: when that record's segment began, or the record before
-    /// it was received. `None` where none waits.
+    /// When its oldest record that waits was received, or the one before it. `None` where none waits.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         let state = self.state();
-        let front = state.segments.iter().find(|segment| segment.end > state.acked.position)?;
-        let begun = front.first_ms;
-        Some(state.acked.newest.frame_ms.map_or(begun, |acked| begun.max(acked)))
+        (state.waiting() > 0).then_some(state.head_ms)
     }
 
     /// The broker has acknowledged what was read for a request. False where it had been given up for lost
@@ -251,6 +254,7 @@ impl Lane {
         self.books.waiting.sub(index.wrapping_sub(state.acked.index).into());
         request.newest(&mut state.acked.newest);
         (state.acked.position, state.acked.index) = (position, index);
+        state.head_ms = request.received().last().unwrap_or(state.head_ms);
         self.note(&mut state);
         self.tidy(&mut state);
         true

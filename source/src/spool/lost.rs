@@ -137,6 +137,9 @@ impl LostBook {
 
     /// What was taken has been told.
     pub(crate) fn told(&mut self) {
+        if self.telling.0.is_empty() {
+            return;
+        }
         self.telling = Tally::default();
         self.save();
     }
@@ -163,7 +166,8 @@ mod tests {
             (r#"{"TYPE":"5"}"#, false, Kind::Index),
             (r#"{"TYPE":"24"}"#, false, Kind::Candle),
             (r#"{"Response":"Success"}"#, true, Kind::Candle),
-            (r#"{"TYPE":"8"}"#, false, Kind::Other),
+            (r#"{"TYPE":"8"}"#, false, Kind::Book),
+            (r#"{"TYPE":"4711"}"#, false, Kind::Other),
             (r#"{"TYPE":null}"#, false, Kind::Other),
             (r#"{"TYPE":{"0":0}}"#, false, Kind::Other),
             (r#"{"TYPE":"0""#, false, Kind::Other),

@@ -20,6 +20,7 @@
 //! | `lost` | what went, for gap events |
 //! | `runs` | whose numbers are still here, for the ledger |
 //! | `recover`, `scan` | opening what a crash has left |
+//! | `moving` | after partitions went |
 //! | `sync` | having the disk keep what waits for longer |
 //! | `meter` | counts and latencies |
 //!
@@ -45,7 +46,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use tickpanda_kafka::murmur2_partition;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -58,6 +58,7 @@ mod burst;
 mod lane;
 mod lost;
 mod meter;
+mod moving;
 mod record;
 mod recover;
 mod request;
@@ -77,13 +78,12 @@ pub(crate) use request::Request;
 
 use books::{Books, lock};
 use lane::{Load, Written};
+use moving::move_lane;
 
 /// Name of the spool's folder in the state folder.
 pub const FOLDER: &str = "spool";
 /// Between attempts to write to a disk that refuses.
 const DISK: Bounds = Bounds { floor: Duration::from_millis(50), ceiling: Duration::from_secs(2) };
-/// Bytes of records moved from one lane to others at once.
-const MOVED: usize = 256 * 1024;
 
 /// How large it may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -434,34 +434,6 @@ fn lanes_in(folder: &Path) -> io::Result<Vec<(String, i32)>> {
     }
     lanes.sort_unstable();
     Ok(lanes)
-}
-
-/// Moves what waits in a lane to the lanes that its keys belong to now, with its numbers, and deletes
-/// the lane. After a crash on the way a part of it is in both.
-fn move_lane(from: &Lane, to: &[Arc<Lane>], next: &mut u64, segment: u64) -> io::Result<()> {
-    let (mut request, mut moved) = (Request::default(), 0);
-    loop {
-        from.read(&mut request, MOVED)?;
-        let mut loads: Vec<Load> = to.iter().map(|_| Load::numbered()).collect();
-        for (key, record) in request.encoded() {
-            let lanes = i32::try_from(to.len()).unwrap_or(i32::MAX);
-            let lane = usize::try_from(murmur2_partition(key, lanes)).unwrap_or_default();
-            loads[lane].bytes.extend_from_slice(record);
-        }
-        for (lane, load) in to.iter().zip(&mut loads) {
-            while lane.write(load, next, segment, u64::MAX)? != Written::All {}
-        }
-        moved += request.len();
-        if request.upto().0 == 0 {
-            break;
-        }
-        from.pass(&request);
-    }
-    if moved > 0 {
-        let (topic, partition) = (&from.topic, from.partition);
-        info!(%topic, partition, records = moved, "moved to the partitions that the topic has now");
-    }
-    from.remove()
 }
 
 /// Whether room on the disk would help.

@@ -30,8 +30,8 @@ pub(super) struct Found {
 struct Scanned {
     segment: Segment,
     first_index: u32,
-    /// Index of the first record that is not acknowledged.
-    head: Option<u32>,
+    /// Index of the first record that is not acknowledged, and when it was received.
+    head: Option<(u32, i64)>,
 }
 
 impl Lane {
@@ -74,7 +74,7 @@ impl Lane {
         let newest = segments.back().filter(|newest| newest.end > acked.position);
         let (end, next_index) =
             newest.map_or((acked.position, acked.index), |newest| (newest.end, newest.next_index));
-        let head = head.unwrap_or(next_index);
+        let (head, head_ms) = head.unwrap_or((next_index, 0));
         if head.wrapping_sub(acked.index) > u32::MAX / 2 {
             acked.index = head;
         }
@@ -92,6 +92,7 @@ impl Lane {
             ack,
             end,
             next_index,
+            head_ms,
             opened: None,
             enough: u64::MAX,
             named: false,
@@ -143,7 +144,7 @@ fn scan(
         segment.last_ms = header.received_at;
         let waits = first + at >= acked.position;
         if waits && head.is_none() {
-            head = Some(header.index);
+            head = Some((header.index, header.received_at));
         }
         if header.is_sequenced() {
             segment.sequenced = true;

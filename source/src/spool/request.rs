@@ -252,6 +252,7 @@ impl Lane {
         self.lose_damaged(lost.into(), own, times);
         self.books.waiting.sub(lost.into());
         (state.acked.position, state.acked.index) = (end, index);
+        state.head_ms = times.1;
         state.sealed |= newest;
         self.note(&mut state);
         self.tidy(&mut state);

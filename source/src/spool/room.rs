@@ -53,7 +53,7 @@ impl Lane {
         let mut guard = self.state();
         let state = &mut *guard;
         let Some(oldest) = state.segments.front_mut() else { return };
-        let (end, index) = (oldest.end, oldest.next_index);
+        let (end, index, last_ms) = (oldest.end, oldest.next_index, oldest.last_ms);
         if end > state.acked.position {
             let mut tally = Tally::default();
             let mut newest = state.acked.newest;
@@ -80,6 +80,7 @@ impl Lane {
             self.books.waiting.sub(lost.into());
             (state.acked.position, state.acked.index) = (end, index);
             state.acked.newest = newest;
+            state.head_ms = last_ms;
             self.note(state);
         }
         self.remove_front(state);

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use tempfile::TempDir;
+use tickpanda_kafka::murmur2_partition;
 use tickpanda_model::header::Seq;
 
 use super::*;
@@ -188,6 +189,9 @@ fn play(acts: Vec<Act>) -> Result<(), TestCaseError> {
         }
         prop_assert_eq!(bench.spool.waiting(), bench.waiting());
         prop_assert_eq!(bench.spool.bytes(), bench.bytes_on_disk());
+        let oldest = bench.lanes.iter().filter_map(|lane| lane.front()).map(|out| out.ms).min();
+        prop_assert_eq!(bench.spool.oldest_ms().is_some(), oldest.is_some());
+        prop_assert!(bench.spool.oldest_ms() <= oldest);
     }
     bench.reopen();
     for lane in 0..LANES.len() {
@@ -456,6 +460,30 @@ async fn a_disk_that_refuses_is_waited_for_and_nothing_is_dropped() {
     assert!(bench.spool.meter().disk_errors.get() > 5);
     assert_eq!((bench.spool.drawn(), bench.spool.waiting()), (7, 7));
     assert_eq!(bench.reopen().waiting, 7);
+}
+
+#[test]
+fn a_disk_that_is_full_takes_the_newest_and_gives_up_the_oldest() {
+    let mut bench = Bench::new(Limits::default());
+    bench.spool.books.disk.add(700_000);
+    for n in 0..60 {
+        bench.append(&[(n, 20_000), (n + 1, 20_000)]);
+        assert!(bench.bytes_on_disk() <= 700_000);
+    }
+    let lost = bench.spool.meter().lost.get();
+    assert!(lost > 80, "{lost}");
+    assert_eq!(bench.spool.take_lost().iter().map(|lost| lost.count).sum::<u64>(), lost);
+    assert_eq!(bench.spool.waiting() + lost, 120);
+    // Where nothing is left that could go, it is waited for.
+    bench.spool.books.disk.sub(699_000);
+    let mut burst = Burst::new(&bench.spool);
+    burst.push(bench.topic, b"k", &[b'x'; 5_000], 1, None);
+    let error = bench.spool.try_append(&mut burst).unwrap_err();
+    assert_eq!((error.kind(), bench.spool.waiting()), (io::ErrorKind::StorageFull, 0));
+    assert_eq!((bench.spool.drawn(), bench.spool.unsettled()), (120, 0));
+    bench.spool.books.disk.add(10_000);
+    bench.spool.try_append(&mut burst).unwrap();
+    assert_eq!((bench.spool.drawn(), bench.spool.waiting()), (121, 1));
 }
 
 #[test]
