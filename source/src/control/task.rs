@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tickpanda_model::control::Reply;
@@ -19,6 +19,7 @@ use crate::backoff::{Backoff, Bounds};
 use crate::clock::now_ms;
 use crate::counters::Count;
 use crate::error::SourceError;
+use crate::observe::ControlView;
 use crate::store;
 use crate::tally::Tally;
 
@@ -41,6 +42,7 @@ const SAVE_AGAIN: Bounds =
 pub struct Handle {
     events: mpsc::Sender<Told>,
     dropped: Arc<Count>,
+    view: Arc<Mutex<ControlView>>,
 }
 
 /// An event, and whom to tell when what it changed is saved.
@@ -62,9 +64,10 @@ impl Handle {
         self.events.send((event, Some(saved))).await.is_ok() && done.await.is_ok()
     }
 
-    /// How many events were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.get()
+    /// What the task shows of itself.
+    pub fn view(&self) -> ControlView {
+        let view = *self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        ControlView { dropped: self.dropped.get(), ..view }
     }
 }
 
@@ -82,6 +85,7 @@ pub struct Task {
     effects: mpsc::Sender<Effect>,
     /// Replies by status.
     tally: Arc<Tally<1>>,
+    view: Arc<Mutex<ControlView>>,
     /// Replies that could not be handed over were spoken of.
     unreplied: bool,
 }
@@ -104,8 +108,11 @@ impl Task {
         let commands = Commands::new(base, kept.unwrap_or_default());
         let (tell, events) = mpsc::channel(EVENTS);
         let (effects, done) = mpsc::channel(EFFECTS);
-        let handle = Handle { events: tell, dropped: Arc::default() };
-        Ok((Task { commands, path, events, effects, tally, unreplied: false }, handle, done))
+        let view = Arc::<Mutex<ControlView>>::default();
+        let handle = Handle { events: tell, dropped: Arc::default(), view: Arc::clone(&view) };
+        let task = Task { commands, path, events, effects, tally, view, unreplied: false };
+        task.show();
+        Ok((task, handle, done))
     }
 
     /// The subs in effect: to begin with, before [`Task::run`].
@@ -166,7 +173,7 @@ impl Task {
                     self.tally.add([reply.status.as_str()]);
                     let Reply { id, action, status, detail, .. } = reply;
                     let id = id.as_deref().unwrap_or_default();
-                    info!(id, action, status = status.as_str(), "command: {}", said(detail, 300));
+                    info!(id, action, status = status.as_str(), "command: {}", said(detail, 600));
                 }
                 if *self.commands.kept() != before {
                     self.save().await;
@@ -182,6 +189,18 @@ impl Task {
             () = reading => {}
             () = working => {}
         }
+    }
+
+    fn show(&self) {
+        let kept = self.commands.kept();
+        let view = ControlView {
+            pending: kept.pending.len() as u64,
+            owed: kept.replies.len() as u64,
+            added: kept.subs.added.len() as u64,
+            removed: kept.subs.removed.len() as u64,
+            dropped: 0,
+        };
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
     fn seen(&mut self, seen: Seen) -> Vec<Effect> {
@@ -255,5 +274,6 @@ impl Task {
             self.commands.replied(handed_over);
             self.save().await;
         }
+        self.show();
     }
 }
