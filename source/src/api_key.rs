@@ -61,6 +61,56 @@ mod tests {
         assert_eq!(format!("{key} {key:?} {:?}", key.authorization()).matches("s3cret").count(), 0);
     }
 
+    /// What else holds the key: the requests, whatever is wrong with them, and what libraries log.
+    #[tokio::test]
+    async fn neither_requests_nor_errors_nor_traces_show_the_key() {
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+        let lines = Lines::default();
+        let to = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || to.clone())
+            .finish();
+        let _until_the_end = tracing::subscriber::set_default(subscriber);
+
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let key = ApiKey::new("s3cret").unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        // Whoever calls is cut off.
+        let cut = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+
+        let mut upgrade = format!("ws://{at}/v2").into_client_request().unwrap();
+        upgrade.headers_mut().insert("authorization", key.authorization());
+        tracing::trace!(?upgrade, ?key);
+        let refused = tokio_tungstenite::connect_async(upgrade).await.unwrap_err();
+        let client = reqwest::Client::new();
+        let request = client.get(format!("http://{at}/data"));
+        let request = request.header("authorization", key.authorization());
+        tracing::trace!(request = ?request, ?refused, "{refused}");
+        let refused = request.send().await.unwrap_err();
+        tracing::trace!(?refused, "{refused}");
+        cut.abort();
+
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("authorization") && text.contains("(hidden)"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn a_key_is_found_wherever_somebody_repeats_it() {
         let key = ApiKey::new("s3cret-and-long").unwrap();

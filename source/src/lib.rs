@@ -10,7 +10,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`run`](mod@run) | a source from start to stop |
-//! | [`settings`] | flags, variables, and the vendor's rules as numbers |
+//! | [`cli`], [`settings`] | subcommands, flags, variables, and the vendor's rules as numbers |
 //! | [`stream`] | the WebSocket: connecting, reading, reconnecting |
 //! | [`classify`] | what a frame is and which key it gets (pure) |
 //! | [`machine`] | the states of the producer (pure) |
@@ -23,7 +23,13 @@
 //! | [`publish`] | from there to the broker, a publisher per lane |
 //! | [`broker`] | finding brokers, topic and partitions |
 //! | [`ledger`] | `runs.jsonl`: which runs ended with everything published |
-//! | [`counters`] | what a run has done so far |
+//! | [`counters`], [`tally`] | what a run has done so far |
+//! | [`machine`] | the producer as a state machine (pure) |
+//! | [`control`] | operators' commands, each executed once and answered |
+//! | [`ctl`] | sending one, and waiting for what becomes of it |
+//! | [`topics`] | creating topics |
+//! | [`http`], [`observe`] | `/live`, `/ready`, `/state`, `/metrics` |
+//! | [`store`] | small files that are replaced as a whole |
 //! | [`api_key`], [`clock`], [`error`] | the key that prints nowhere, the time, what stops a source |
 //!
 //! Three promises: a frame's bytes are never changed; no frame is dropped silently (what a full

@@ -143,7 +143,7 @@ fn reads(name: &str, transform: Option<&str>) -> String {
     }
     let [ticks, candles, dead_letters] = OUTPUTS;
     format!(
-        "no transform is known to read it, unless one was deployed already run: rpk transform deploy --file tickpanda-transform.wasm --name tickpanda-transform-{name} --from-offset +0 --input-topic {name} --output-topic {ticks} --output-topic {candles} --output-topic {dead_letters}"
+        "no transform is known to read it; unless one was deployed for it, this is owed: rpk transform deploy --file tickpanda-transform.wasm --name tickpanda-transform-{name} --from-offset +0 --input-topic {name} --output-topic {ticks} --output-topic {candles} --output-topic {dead_letters}"
     )
 }
 

@@ -378,10 +378,11 @@ impl Commands {
             let (status, mut detail) = match refused.is_empty() {
                 true => (Status::Ok, format!("subscribed: {}", list(subs))),
                 false => {
-                    let rest = match subs.len().saturating_sub(refused.len()) {
-                        0 => String::new(),
-                        rest => format!("; the other {rest} are subscribed"),
+                    let is_refused = |sub: &&String| {
+                        refused.iter().any(|why| why.starts_with(&format!("{sub}: ")))
                     };
+                    let rest = list(subs.iter().filter(|sub| !is_refused(sub)));
+                    let rest = if rest.is_empty() { rest } else { format!("; subscribed: {rest}") };
                     (Status::Error, format!("refused: {}{rest}", list(refused)))
                 }
             };

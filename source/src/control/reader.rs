@@ -16,7 +16,7 @@ use crate::backoff::{Backoff, Bounds as Waits};
 /// How long one read waits for a record, all partitions together.
 const WAIT: Duration = Duration::from_secs(1);
 /// Between attempts while the topic can't be read.
-const RETRY: Waits = Waits { floor: Duration::from_millis(250), ceiling: Duration::from_secs(20) };
+const RETRY: Waits = Waits { floor: Duration::from_millis(250), ceiling: Duration::from_secs(5) };
 /// Records that are handed over at once: they are saved together, and each may be owed a reply.
 pub const MAX_RECORDS: usize = 100;
 

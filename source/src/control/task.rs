@@ -174,7 +174,7 @@ impl Task {
                     self.tally.add([reply.status.as_str()]);
                     let Reply { id, action, status, detail, .. } = reply;
                     let id = id.as_deref().unwrap_or_default();
-                    info!(id, action, status = status.as_str(), "command: {}", said(detail, 300));
+                    info!(id, action, status = status.as_str(), "command: {}", said(detail, 600));
                 }
                 if *self.commands.kept() != before {
                     self.save().await;
@@ -276,5 +276,6 @@ impl Task {
             self.commands.replied(handed_over);
             self.save().await;
         }
+        self.show();
     }
 }

@@ -108,7 +108,7 @@ fn subs_that_the_vendor_refuses_are_named_and_no_longer_wanted() {
     assert_eq!(
         said,
         [
-            "SUBSCRIBE error refused: 0~M~X~USD: INVALID_SUB, 0~M~A~USD: INVALID_SUB; the other 1 are subscribed"
+            "SUBSCRIBE error refused: 0~M~X~USD: INVALID_SUB, 0~M~A~USD: INVALID_SUB; subscribed: 0~M~C~USD"
         ]
     );
 }
@@ -721,6 +721,7 @@ async fn who_settles_an_event_goes_on_when_it_is_saved() {
         panic!("it is taken up again")
     };
     let done = || Event::Done { ticket, outcome: Ok("done".into()) };
+    assert_eq!((handle.view().pending, handle.view().added), (1, 0));
     assert!(in_time(handle.settle(done())).await);
     let kept: Kept = crate::store::load(&path).unwrap().unwrap();
     assert!(kept.pending.is_empty());
