@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use tickpanda_model::control::History;
@@ -71,7 +71,26 @@ pub struct Driver<O> {
     body: (Vec<u8>, i64),
     in_flight: Option<InFlight>,
     refused: Option<String>,
-    last_ms: i64,
+    clock: Clock,
+}
+
+/// The wall clock, but that it never goes back: where it is set back, time goes on as it passes. (Waits
+/// would be longer by as much.)
+#[derive(Debug)]
+struct Clock {
+    ms: i64,
+    read: Instant,
+}
+
+impl Clock {
+    fn now(&mut self, wall_ms: i64) -> i64 {
+        let passed = i64::try_from(self.read.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let ms = wall_ms.max(self.ms.saturating_add(passed));
+        if ms > self.ms {
+            *self = Clock { ms, read: Instant::now() };
+        }
+        self.ms
+    }
 }
 
 struct InFlight {
@@ -96,7 +115,7 @@ impl<O: Out> Driver<O> {
             body: (vec![], 0),
             in_flight: None,
             refused: None,
-            last_ms: 0,
+            clock: Clock { ms: 0, read: Instant::now() },
         }
     }
 
@@ -131,8 +150,9 @@ impl<O: Out> Driver<O> {
             if !open && self.region.jobs().is_empty() && !self.region.is_busy() {
                 return Ended::Empty;
             }
+            let now = self.clock.now(now_ms());
             let nap = self.region.wake().map_or(NAP, |wake| {
-                Duration::from_millis(wake.saturating_sub(now_ms()).max(0).unsigned_abs()).min(NAP)
+                Duration::from_millis(wake.saturating_sub(now).max(0).unsigned_abs()).min(NAP)
             });
             let event = tokio::select! {
                 () = shutdown.cancelled() => return self.stop().await,
@@ -156,8 +176,7 @@ impl<O: Out> Driver<O> {
     }
 
     fn step(&mut self, event: Event) -> Vec<Effect> {
-        self.last_ms = now_ms().max(self.last_ms);
-        let at = Moment { ms: self.last_ms, roll: rand::rng().random() };
+        let at = Moment { ms: self.clock.now(now_ms()), roll: rand::rng().random() };
         let effects = self.region.step(event, at);
         self.out.seen(&self.region);
         effects
