@@ -98,7 +98,9 @@ pub fn said(control: Control, frame: &[u8]) -> Said {
 
 /// Vendor text, fit for one log line.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+    // It goes on: to `/state`, `/ready`, replies. Should the vendor say our key, nobody else has to know.
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    tickpanda_program::hidden(&text)
 }
 
 #[cfg(test)]

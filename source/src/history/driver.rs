@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use tickpanda_model::control::History;
@@ -57,6 +57,9 @@ pub trait Home: Send {
     /// One step of it.
     fn step(&mut self, event: Event) -> Vec<Effect>;
 
+    /// The time by which it is driven, milliseconds since the epoch.
+    fn now(&mut self) -> i64;
+
     /// A look at it.
     fn look<T>(&self, look: impl FnOnce(&Region) -> T) -> T;
 
@@ -68,19 +71,42 @@ pub trait Home: Send {
 #[derive(Debug)]
 pub struct Alone {
     region: Region,
-    last_ms: i64,
+    clock: Clock,
+}
+
+/// The wall clock, but that it never goes back: where it is set back, time goes on as it passes. (Waits
+/// would be longer by as much.)
+#[derive(Debug)]
+struct Clock {
+    ms: i64,
+    read: Instant,
+}
+
+impl Clock {
+    fn now(&mut self, wall_ms: i64) -> i64 {
+        let passed = i64::try_from(self.read.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let ms = wall_ms.max(self.ms.saturating_add(passed));
+        if ms > self.ms {
+            *self = Clock { ms, read: Instant::now() };
+        }
+        self.ms
+    }
 }
 
 impl From<Region> for Alone {
     fn from(region: Region) -> Self {
-        Alone { region, last_ms: 0 }
+        Alone { region, clock: Clock { ms: 0, read: Instant::now() } }
     }
 }
 
 impl Home for Alone {
     fn step(&mut self, event: Event) -> Vec<Effect> {
-        self.last_ms = now_ms().max(self.last_ms);
-        self.region.step(event, Moment { ms: self.last_ms, roll: rand::rng().random() })
+        let ms = self.clock.now(now_ms());
+        self.region.step(event, Moment { ms, roll: rand::rng().random() })
+    }
+
+    fn now(&mut self) -> i64 {
+        self.clock.now(now_ms())
     }
 
     fn look<T>(&self, look: impl FnOnce(&Region) -> T) -> T {
@@ -173,8 +199,9 @@ impl<O: Out, H: Home> Driver<O, H> {
             if !open && self.home.look(|region| region.jobs().is_empty() && !region.is_busy()) {
                 return Ended::Empty;
             }
+            let now = self.home.now();
             let nap = self.home.look(Region::wake).map_or(NAP, |wake| {
-                Duration::from_millis(wake.saturating_sub(now_ms()).max(0).unsigned_abs()).min(NAP)
+                Duration::from_millis(wake.saturating_sub(now).max(0).unsigned_abs()).min(NAP)
             });
             let event = tokio::select! {
                 () = shutdown.cancelled() => return self.stop().await,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tickpanda_model::control::Reply;
 use tokio::sync::{mpsc, watch};
@@ -17,10 +18,13 @@ use crate::gaps::Notice;
 use crate::history::job::{Asker, Job};
 use crate::machine::{self, history, streaming, topics};
 use crate::routes::Routes;
-use crate::settings::Settings;
+use crate::settings::{Settings, Topics};
 use crate::spool::{Burst, Spool, TopicId};
 use crate::stream::SubAnswer;
 use crate::sub::Sub;
+
+/// How often the topic of gaps is tried again.
+const ENSURE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the source knows of itself before any command.
 pub(super) fn base(settings: &Settings) -> Base {
@@ -183,6 +187,26 @@ impl Orders {
     }
 }
 
+/// Where no commands are taken, the topic of gaps is still ours to create.
+async fn ensure_gap_topic(brokers: &[String], topics: &Topics, stop: &CancellationToken) {
+    let mut said = false;
+    loop {
+        let ensured = async {
+            let client = crate::topics::client(brokers, Duration::ZERO).await?;
+            crate::topics::ensure(&client, topics, false).await
+        };
+        match stop.run_until_cancelled(ensured).await {
+            None | Some(Ok(())) => return,
+            Some(Err(error)) if !said && !error.is_transient() => {
+                warn!("the topic of gaps can't be created: {error}");
+                said = true;
+            }
+            Some(Err(_)) => {}
+        }
+        let _ = stop.run_until_cancelled(tokio::time::sleep(ENSURE_AGAIN)).await;
+    }
+}
+
 /// Reads commands and does what they ask for.
 pub(super) struct Control {
     task: Task,
@@ -193,6 +217,8 @@ pub(super) struct Control {
     orders: Orders,
     effects: mpsc::Receiver<Effect>,
     answers: mpsc::UnboundedReceiver<SubAnswer>,
+    brokers: Vec<String>,
+    topics: Topics,
 }
 
 pub(super) fn run_control(
@@ -207,14 +233,16 @@ pub(super) fn run_control(
     let log = KafkaLog::new(settings.brokers.clone(), settings.topics.clone());
     let log = settings.control.then_some(log);
     let (burst, spool) = (Burst::new(spool), Arc::clone(spool));
-    Ok(Control { task, log, spool, burst, replies, orders, effects, answers })
+    let (brokers, topics) = (settings.brokers.clone(), settings.topics.clone());
+    Ok(Control { task, log, spool, burst, replies, orders, effects, answers, brokers, topics })
 }
 
 impl Control {
     /// Works until told to stop.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), SourceError> {
-        let Control { task, log, spool, mut burst, replies, mut orders, mut effects, mut answers } =
-            self;
+        let Control { task, log, spool, mut burst, replies, mut orders, .. } = self;
+        let (mut effects, mut answers) = (self.effects, self.answers);
+        let (brokers, topics) = (self.brokers, self.topics);
         let hand_over = move |reply: &Reply| {
             let value = serde_json::to_vec(reply).map_err(|error| error.to_string())?;
             let key = reply.id.as_deref().unwrap_or_default();
@@ -227,6 +255,7 @@ impl Control {
                 Some(log) => task.run(log, hand_over, stop.clone()).await,
                 None => {
                     drop(task); // so that nobody waits for it
+                    ensure_gap_topic(&brokers, &topics, &stop).await;
                     stop.cancelled().await;
                 }
             }

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::orders::Desk;
 use super::tell;
+use crate::api_key::ApiKey;
 use crate::control::{self, Handle};
 use crate::counters::Counters;
 use crate::coverage;
@@ -106,6 +107,10 @@ impl Home for Shared {
         own.collect()
     }
 
+    fn now(&mut self) -> i64 {
+        self.driver.clock().ms()
+    }
+
     fn look<T>(&self, look: impl FnOnce(&Region) -> T) -> T {
         self.driver.look(|state| look(&state.history))
     }
@@ -121,6 +126,7 @@ impl Home for Shared {
 /// Where the history goes.
 pub(super) struct PastOut {
     path: PathBuf,
+    keys: Vec<ApiKey>,
     spool: Arc<Spool>,
     burst: Burst,
     topic: TopicId,
@@ -140,6 +146,7 @@ impl PastOut {
     ) -> Self {
         PastOut {
             path: settings.state_dir.join(FILE),
+            keys: settings.api_keys.clone(),
             spool: Arc::clone(spool),
             burst: Burst::new(spool),
             topic,
@@ -160,6 +167,11 @@ impl Publish for PastOut {
     ) -> Result<(), String> {
         if self.spool.bytes() > self.spool.limit() / 2 {
             return Err("the spool is half full, and the rest is for the stream".to_owned());
+        }
+        if self.keys.iter().any(|api_key| api_key.is_in(body)) {
+            // A refusal that repeats what it refuses. Nothing else of the vendor's has it.
+            warn!(pair = key, "an answer is not published, because the API key is in it");
+            return Ok(());
         }
         self.burst.push(self.topic, key.as_bytes(), body, received_at, Some(&headers));
         self.burst.take_counts();

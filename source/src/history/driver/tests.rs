@@ -386,6 +386,16 @@ async fn rows_that_fit_into_no_page_go_to_the_spool_as_they_are() {
     assert!(sent.iter().all(|(_, value, _)| value.len() > RAW_RECORD));
 }
 
+#[test]
+fn a_clock_that_is_set_back_makes_no_wait_longer() {
+    let mut clock = Clock { ms: 1000, read: Instant::now() };
+    assert_eq!(clock.now(5000), 5000);
+    clock.read -= Duration::from_secs(2);
+    let later = clock.now(1000);
+    assert!((7000..8000).contains(&later), "{later}");
+    assert_eq!(clock.now(90_000), 90_000);
+}
+
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off_and_connections_are_used_again() {
     let endless = " ".repeat(9 << 20);

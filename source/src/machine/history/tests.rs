@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use tickpanda_model::candle::{Interval, Unit};
 
 use super::*;
-use crate::history::job::{Asker, Pair};
+use crate::history::job::{Asker, Class, Pair};
 use crate::pages::Rows;
+use crate::rest::{Reaction, Wait, Window};
 
 /// 2026-03-10T12:00:30Z.
 const NOW: i64 = 1_773_144_030_000;
