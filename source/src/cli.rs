@@ -35,21 +35,16 @@ pub enum Command {
     Ctl(Box<CtlArgs>),
 }
 
+// Paragraphs are one line each here: clap wraps them to the terminal.
 const AFTER_HELP: &str = "\
-The API key is taken from the variable CRYPTOCOMPARE_API_KEY (environment or .env; several, separated
-by commas, where an account has several) or from the file that --api-key-file names (one a line). It
-is sent in a header and shown nowhere. RUST_LOG sets what is logged (default: info).
+The API key is taken from the variable CRYPTOCOMPARE_API_KEY (environment or .env; several, separated by commas, where an account has several) or from the file that --api-key-file names (one a line). It is sent in a header and shown nowhere. RUST_LOG sets what is logged (default: info).
 
-Exit codes: 0 stopped as asked, 1 internal, 2 a wrong setting, 3 API key refused, 4 the topic does
-not exist, 5 stopped with frames unpublished.";
+Exit codes: 0 stopped as asked, 1 internal, 2 a wrong setting, 3 API key refused, 4 the topic does not exist, 5 stopped with frames unpublished.";
 
 const CTL_HELP: &str = "\
-Each source that the command is for answers on the replies topic: `accepted` where it takes time, then
-`ok` or `error`. All answers that come are printed. Without --to-source every source is asked, and one
-that answers more than a second after the first is not waited for.
+Each source that the command is for answers on the replies topic: `accepted` where it takes time, then `ok` or `error`. All answers that come are printed. Without --to-source every source is asked, and one that answers more than a second after the first is not waited for.
 
-Exit codes: 0 every answer is ok, 1 an answer is an error or the broker can't be asked, 2 a wrong
-setting, 4 a topic does not exist, 6 nobody answered in time, or not to the end.";
+Exit codes: 0 every answer is ok, 1 an answer is an error or the broker can't be asked, 2 a wrong setting, 4 a topic does not exist, 6 nobody answered in time, or not to the end.";
 
 #[cfg(test)]
 mod tests {
