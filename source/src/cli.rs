@@ -75,28 +75,21 @@ pub struct BackfillRun {
     pub stop_on_stdin_close: bool,
 }
 
+// Paragraphs are one line each here: clap wraps them to the terminal.
 const AFTER_HELP: &str = "\
-The API key is taken from the variable CRYPTOCOMPARE_API_KEY (environment or .env; several, separated
-by commas, where an account has several) or from the file that --api-key-file names (one a line). It
-is sent in a header and shown nowhere. RUST_LOG sets what is logged (default: info).
+The API key is taken from the variable CRYPTOCOMPARE_API_KEY (environment or .env; several, separated by commas, where an account has several) or from the file that --api-key-file names (one a line). It is sent in a header and shown nowhere. RUST_LOG sets what is logged (default: info).
 
-Exit codes: 0 stopped as asked (what is not published yet waits in the spool for the next start), 1
-internal, 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
+Exit codes: 0 stopped as asked (what is not published yet waits in the spool for the next start), 1 internal, 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
 
 const BACKFILL_HELP: &str = "\
-The API key is taken as for `run`. How far it is stands in the state folder, written down after each
-page; on a terminal there is a progress bar.
+The API key is taken as for `run`. How far it is stands in the state folder, written down after each page; on a terminal there is a progress bar.
 
-Exit codes: 0 all of it came, 1 not all of it, or stopped before (the last line says what is missing and
-what to do), 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
+Exit codes: 0 all of it came, 1 not all of it, or stopped before (the last line says what is missing and what to do), 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
 
 const CTL_HELP: &str = "\
-Each source that the command is for answers on the replies topic: `accepted` where it takes time, then
-`ok` or `error`. All answers that come are printed. Without --to-source every source is asked, and one
-that answers more than a second after the first is not waited for.
+Each source that the command is for answers on the replies topic: `accepted` where it takes time, then `ok` or `error`. All answers that come are printed. Without --to-source every source is asked, and one that answers more than a second after the first is not waited for.
 
-Exit codes: 0 every answer is ok, 1 an answer is an error or the broker can't be asked, 2 a wrong
-setting, 4 a topic does not exist, 6 nobody answered in time, or not to the end.";
+Exit codes: 0 every answer is ok, 1 an answer is an error or the broker can't be asked, 2 a wrong setting, 4 a topic does not exist, 6 nobody answered in time, or not to the end.";
 
 #[cfg(test)]
 mod tests {
