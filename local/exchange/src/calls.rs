@@ -17,7 +17,7 @@ use futures_util::stream;
 use crate::auth::has_key;
 use crate::faults::{self, Answer, Fault, Moment, RestFault};
 use crate::rest;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::{Call, KeyShown, add, public_path};
 use crate::wire::Line;
 

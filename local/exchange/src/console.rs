@@ -22,7 +22,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use crate::faults::Order;
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<Shared>> {

@@ -6,7 +6,7 @@ use axum::extract::ws::Utf8Bytes;
 use crate::faults::{Effects, Extra, Item, Mangler, Moment, extra};
 use crate::journal::JournalEvent;
 use crate::outlet::Outlet;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::add;
 
 /// See the module's head.

@@ -14,7 +14,7 @@ use crate::faults::Item;
 use crate::market::{Cursor, Market};
 use crate::pacing::{Pacer, Rate, TICK};
 use crate::replay::{Recording, sub_of};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::add;
 
 /// Frames between two looks at what the client says.

@@ -20,7 +20,8 @@ pub(crate) struct Trade<'a> {
     pub(crate) delay_ns: u64,
     pub(crate) quantity: Fixed,
     pub(crate) price: Fixed,
-    pub(crate) ccseq: u64,
+    /// Not on every market.
+    pub(crate) ccseq: Option<u64>,
 }
 
 impl Trade<'_> {
@@ -43,7 +44,9 @@ impl Trade<'_> {
         number(out, "P", self.price);
         number(out, "TOTAL", self.quantity.times(self.price));
         int(out, "RTS", received_ns / NS_PER_S);
-        int(out, "CCSEQ", self.ccseq);
+        if let Some(ccseq) = self.ccseq {
+            int(out, "CCSEQ", ccseq);
+        }
         int(out, "TSNS", self.time_ns % NS_PER_S);
         int(out, "RTSNS", received_ns % NS_PER_S);
         text(out, "}");
@@ -89,7 +92,7 @@ mod tests {
             delay_ns: 54_000_000,
             quantity: Fixed::new(34_637_342, 8),
             price: Fixed::new(11_928_310, 2),
-            ccseq: 852_777_369,
+            ccseq: Some(852_777_369),
         };
         let mut out = Vec::new();
         trade.write(&mut out);

@@ -3,19 +3,19 @@
 //! frames, their layout to the byte, limits and errors. It must never lie in the path of real data.
 //!
 //! ```text
-//!  client ──ws──▶ server ─▶ connection ─▶ session     what a message does (pure)
-//!    ▲                          │  ▲
-//!    │                          ▼  │
-//!  outlet ◀─ delivery ◀──────  flow ─┬─ market        synthetic: a function of seed and time (pure)
-//!              ▲                     └─ replay        a recording, line by line, verbatim
-//!            faults                                   what goes wrong, on demand
-//!              ▼
-//!  client ──http─▶ calls ─▶ rest ───── market
+//!  client ──ws──▶ server ─▶ connection ─▶ conversation ─▶ session     what a message does (pure)
+//!     ▲                                       │  ▲
+//!     │                                       ▼  │
+//!   outlet ◀────── delivery ◀──────────────── flow ─┬─ market         synthetic: a function of seed and time (pure)
+//!                     ▲                             └─ replay         a recording, line by line, verbatim
+//!                   faults                                            what goes wrong, on demand
+//!                     ▼
+//!  client ──http─▶ calls ─▶ rest ──── market
 //! ```
 //!
 //! | module | what |
 //! |---|---|
-//! | `server`, `wire`, `connection`, `orders`, `flow`, `delivery`, `outlet`, `calls`, `console` | all the I/O there is |
+//! | `server`, `wire`, `connection`, `conversation`, `orders`, `flow`, `delivery`, `outlet`, `calls`, `console` | all the I/O there is |
 //! | `session`, `control`, `auth`, `quota`, `pacing` | the vendor's rules, without I/O |
 //! | `market` | pairs, prices, schedule, frames of TYPE 0, 2, 5, 24 |
 //! | `replay` | checking and streaming recordings |
@@ -31,6 +31,13 @@
 //! let feed = Feed::Synthetic { seed: 1, pairs: Pair::catalogue() };
 //! let exchange = Exchange::start(ExchangeConfig::new("a-key", feed)).await?;
 //! println!("{} {}", exchange.ws_url(), exchange.rest_url());
+//!
+//! // The next socket is welcomed, and dropped; then calls for minutes are refused for a while.
+//! use std::time::Duration;
+//! use tickpanda_exchange::{Fault, Order, RestFault};
+//! exchange.fault(Fault::Cut).expect("nothing is wrong with that");
+//! let busy = Order::new(Fault::Rest(RestFault::Status { status: 503 }));
+//! exchange.fault(busy.on_paths(["histominute"]).lasting(Duration::from_secs(5))).expect("nor that");
 //! exchange.shutdown().await;
 //! # Ok(())
 //! # }
@@ -42,6 +49,7 @@ mod config;
 mod connection;
 mod console;
 mod control;
+mod conversation;
 mod delivery;
 mod digits;
 mod error;
@@ -60,6 +68,7 @@ mod replay;
 mod rest;
 mod server;
 mod session;
+mod shared;
 mod stats;
 mod trades;
 mod wire;

@@ -36,10 +36,13 @@ impl<'a> Orders<'a> {
         Some(effects)
     }
 
-    /// What ends the socket now, if anything.
-    pub(crate) fn end(&self) -> Option<Fault> {
+    /// What ends the socket now, if anything: everybody is kicked, or it was welcomed and a fault strikes it.
+    pub(crate) fn end(&self, welcomed: bool) -> Option<Fault> {
         if self.bell.borrow().kicks > self.kicks {
             return Some(Fault::Kick);
+        }
+        if !welcomed {
+            return None;
         }
         self.desk.strike(Moment::End { socket: self.socket })
     }
@@ -60,10 +63,10 @@ impl<'a> Orders<'a> {
     }
 
     /// Until the socket is to end.
-    pub(crate) async fn ended(&mut self) -> Fault {
+    pub(crate) async fn ended(&mut self, welcomed: bool) -> Fault {
         loop {
             self.changed().await;
-            if let Some(fault) = self.end() {
+            if let Some(fault) = self.end(welcomed) {
                 return fault;
             }
         }

@@ -59,7 +59,7 @@ pub fn make_trades(n: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
             delay_ns: (20 + (draw >> 33) % 64) * 1_000_000,
             quantity: quantity(draw >> 40),
             price: Fixed::new(walk.price, walk.pair.price_decimals),
-            ccseq: walk.ccseq,
+            ccseq: Some(walk.ccseq),
         }
         .write(&mut buffer);
         buffer.push(b'\n');

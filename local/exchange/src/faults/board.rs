@@ -6,86 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::effects::Effects;
 use super::fault::{Fault, Stage};
+use super::moment::Moment;
 use super::order::{Order, OrderError};
 
 /// Orders that can stand at once.
 const MAX_STANDING: usize = 1000;
-
-/// A moment at which a fault may strike.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Moment<'a> {
-    /// A socket asks for its upgrade.
-    Upgrade { socket: u64 },
-    /// It is about to be welcomed.
-    Admission { socket: u64 },
-    /// It is open.
-    End { socket: u64 },
-    /// Between two frames; before a data frame of `sub`, or at any time (`None`). Only orders after number `after`.
-    Extra { socket: u64, sub: Option<&'a str>, after: u64 },
-    /// The client has sent something.
-    Message { socket: u64 },
-    /// It asks for a subscription.
-    Add { socket: u64, sub: &'a str },
-    /// It gives one up.
-    Remove { socket: u64, sub: &'a str },
-    /// It makes a REST call; `path` has the query, without the key.
-    Call { path: &'a str },
-    /// The call's rows are about to be written.
-    Rows { path: &'a str },
-}
-
-impl Moment<'_> {
-    fn stage(&self) -> Stage {
-        match self {
-            Moment::Upgrade { .. } => Stage::Upgrade,
-            Moment::Admission { .. } => Stage::Admission,
-            Moment::End { .. } => Stage::End,
-            Moment::Extra { .. } => Stage::Extra,
-            Moment::Message { .. } => Stage::Message,
-            Moment::Add { .. } => Stage::Add,
-            Moment::Remove { .. } => Stage::Remove,
-            Moment::Call { .. } => Stage::Call,
-            Moment::Rows { .. } => Stage::Rows,
-        }
-    }
-
-    fn is_in(&self, id: u64, order: &Order) -> bool {
-        match *self {
-            Moment::Upgrade { socket }
-            | Moment::Admission { socket }
-            | Moment::End { socket }
-            | Moment::Message { socket } => order.is_for_socket(socket),
-            Moment::Extra { socket, sub, after } => {
-                id > after && order.is_for_socket(socket) && order.is_for_sub(sub)
-            }
-            Moment::Add { socket, sub } | Moment::Remove { socket, sub } => {
-                order.is_for_socket(socket) && order.is_for_sub(Some(sub))
-            }
-            Moment::Call { path } | Moment::Rows { path } => order.is_for_path(path),
-        }
-    }
-}
-
-/// What lies on one socket now.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Effects {
-    pub(crate) silent: bool,
-    /// The exchange does not read.
-    pub(crate) deaf: bool,
-    pub(crate) no_heartbeats: bool,
-    /// Parts of a message.
-    pub(crate) fragments: Option<usize>,
-    /// Bytes of a write.
-    pub(crate) chop: Option<usize>,
-    pub(crate) max_subs: Option<usize>,
-    /// What happens to data frames, by order.
-    pub(crate) data: Vec<(u64, Fault, Vec<String>)>,
-    /// Frames that nobody asked for may strike.
-    pub(crate) extras: bool,
-    /// The first of all times at which this changes by itself.
-    pub(crate) until: Option<Duration>,
-}
 
 /// An order that stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -120,6 +47,11 @@ struct Entry {
 impl Entry {
     fn is_over(&self, now: Duration) -> bool {
         self.until.is_some_and(|until| until <= now)
+    }
+
+    /// It strikes no more, and nobody waits for its end.
+    fn is_spent(&self) -> bool {
+        self.left == Some(0) && self.holds.is_empty() && self.hangs == 0
     }
 
     /// Takes one strike, if there is one left.
@@ -306,180 +238,5 @@ impl Board {
     }
 }
 
-impl Entry {
-    fn is_spent(&self) -> bool {
-        self.left == Some(0) && self.holds.is_empty() && self.hangs == 0
-    }
-}
-
-impl Effects {
-    fn add(&mut self, id: u64, order: &Order) {
-        match &order.fault {
-            Fault::Silent => self.silent = true,
-            Fault::NotReading => self.deaf = true,
-            Fault::NoHeartbeats => self.no_heartbeats = true,
-            Fault::Fragments { parts } => self.fragments = Some(*parts),
-            Fault::ChoppedWrites { bytes } => self.chop = Some(*bytes),
-            Fault::TooManySubscriptions { max } => self.max_subs = Some(*max),
-            Fault::HeartbeatsOnly
-            | Fault::OutOfOrder { .. }
-            | Fault::DuplicateTrades { .. }
-            | Fault::MissingTrades { .. } => {
-                self.data.push((id, order.fault.clone(), order.subs.clone()));
-            }
-            _ => self.extras = true,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::faults::rest::{RestError, RestFault};
-
-    fn at(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn an_order_strikes_what_it_is_for_as_often_as_it_says_and_no_longer_than_it_lasts() {
-        let mut board = Board::default();
-        let order = Order::new(Fault::DropAtOnce).on_sockets([2, 3, 4]).times(2);
-        board.give(order.lasting(at(100)), at(1000)).unwrap();
-        let mut upgrade = |socket, ms| board.strike(&Moment::Upgrade { socket }, at(ms)).is_some();
-        let strikes: Vec<bool> =
-            [(1, 1000), (2, 1001), (3, 1100), (3, 1050)].map(|(s, ms)| upgrade(s, ms)).into();
-        // Not selected; selected; over by time, and gone with that.
-        assert_eq!(strikes, [false, true, false, false]);
-        assert_eq!(board.struck(), BTreeMap::from([("drop_at_once".to_owned(), 1)]));
-
-        board.give(Order::new(Fault::DropAtOnce).times(2), at(2000)).unwrap();
-        let strikes =
-            [1, 2, 3].map(|socket| board.strike(&Moment::Upgrade { socket }, at(9999)).is_some());
-        assert_eq!(strikes, [true, true, false]);
-        assert!(board.standing(at(9999)).is_empty());
-        assert_eq!(board.struck()["drop_at_once"], 3);
-    }
-
-    #[test]
-    fn a_fault_of_a_moment_strikes_once_unless_it_is_told_otherwise() {
-        let mut board = Board::default();
-        let ends = |board: &mut Board, now| {
-            (1..=4).filter(|&socket| board.strike(&Moment::End { socket }, now).is_some()).count()
-        };
-        board.give(Fault::Kick.into(), at(0)).unwrap();
-        assert_eq!(ends(&mut board, at(0)), 1);
-        board.give(Order::new(Fault::Cut).times(3), at(0)).unwrap();
-        assert_eq!(ends(&mut board, at(0)), 3);
-        board.give(Order::new(Fault::Cut).lasting(at(10)), at(0)).unwrap();
-        assert_eq!((ends(&mut board, at(9)), ends(&mut board, at(10))), (4, 0));
-    }
-
-    #[test]
-    fn each_moment_has_faults_of_its_own() {
-        let path = "/data/v2/histominute?fsym=BTC&tsym=USD";
-        let moments = [
-            Moment::Upgrade { socket: 1 },
-            Moment::Admission { socket: 1 },
-            Moment::End { socket: 1 },
-            Moment::Extra { socket: 1, sub: None, after: 0 },
-            Moment::Message { socket: 1 },
-            Moment::Add { socket: 1, sub: "0~A~B~C" },
-            Moment::Remove { socket: 1, sub: "0~A~B~C" },
-            Moment::Call { path },
-            Moment::Rows { path },
-        ];
-        for (fault, expected) in [
-            (Fault::HalfOpen, 0),
-            (Fault::NoWelcome, 1),
-            (Fault::Kick, 2),
-            (Fault::EmptyFrame, 3),
-            (Fault::InvalidJson, 4),
-            (Fault::InvalidSub, 5),
-            (Fault::Unrecognized, 6),
-            (Fault::Rest(RestFault::Error(RestError::NoData)), 7),
-            (Fault::Rest(RestFault::ZeroRows), 8),
-        ] {
-            for (at_moment, moment) in moments.iter().enumerate() {
-                let mut board = Board::default();
-                board.give(fault.clone().into(), at(0)).unwrap();
-                let struck = board.strike(moment, at(0)).is_some();
-                assert_eq!(struck, at_moment == expected, "{fault:?} at {moment:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn selectors_hold_for_subs_and_paths() {
-        let mut board = Board::default();
-        board.give(Order::new(Fault::InvalidSub).on_subs(["0~A~*"]), at(0)).unwrap();
-        let order = Order::new(Fault::Rest(RestFault::NoAnswer)).on_paths(["histominute"]);
-        board.give(order, at(0)).unwrap();
-        for (moment, expected) in [
-            (Moment::Add { socket: 1, sub: "0~A~B~C" }, true),
-            (Moment::Add { socket: 1, sub: "2~A~B~C" }, false),
-            (Moment::Call { path: "/data/v2/histominute?fsym=BTC" }, true),
-            (Moment::Call { path: "/data/v2/histohour?fsym=BTC" }, false),
-        ] {
-            assert_eq!(board.strike(&moment, at(0)).is_some(), expected, "{moment:?}");
-        }
-    }
-
-    #[test]
-    fn what_lies_on_sockets_keeps_the_sockets_it_took_hold_of() {
-        let mut board = Board::default();
-        let id = board.give(Order::new(Fault::Silent).times(1).lasting(at(50)), at(0)).unwrap();
-        board.give(Order::new(Fault::Fragments { parts: 3 }).on_sockets([2]), at(0)).unwrap();
-        let first = board.effects(1, at(0));
-        assert_eq!((first.silent, first.fragments, first.until), (true, None, Some(at(50))));
-        let second = board.effects(2, at(0));
-        assert_eq!((second.silent, second.fragments, second.until), (false, Some(3), None));
-        assert!(board.effects(1, at(49)).silent);
-        assert!(board.stands(id, at(49)) && !board.stands(id, at(50)));
-        assert_eq!(board.effects(1, at(50)), Effects::default());
-        // One whose socket is gone has struck.
-        board.give(Order::new(Fault::Silent).times(1), at(60)).unwrap();
-        assert!(board.effects(3, at(60)).silent);
-        board.forget(3);
-        assert!(!board.effects(4, at(60)).silent);
-        assert_eq!(board.struck()["silent"], 2);
-    }
-
-    #[test]
-    fn an_extra_frame_comes_once_at_once_and_then_with_the_data() {
-        let mut board = Board::default();
-        board.give(Order::new(Fault::EmptyFrame).times(3), at(0)).unwrap();
-        let mut extra = |sub, after| {
-            board.strike(&Moment::Extra { socket: 1, sub, after }, at(0)).map(|(id, _)| id)
-        };
-        assert_eq!(extra(None, 0), Some(1));
-        assert_eq!(extra(None, 1), None);
-        assert_eq!(extra(Some("0~A~B~C"), 0), Some(1));
-        assert_eq!(extra(Some("0~A~B~C"), 0), Some(1));
-        assert_eq!(extra(Some("0~A~B~C"), 0), None);
-    }
-
-    #[test]
-    fn an_order_stands_while_a_request_waits_for_its_end() {
-        let mut board = Board::default();
-        let id = board.give(Order::new(Fault::HalfOpen).times(1), at(0)).unwrap();
-        assert!(board.strike(&Moment::Upgrade { socket: 1 }, at(0)).is_some());
-        assert!(board.strike(&Moment::Upgrade { socket: 2 }, at(1)).is_none());
-        assert!(board.stands(id, at(1)));
-        board.let_go(id);
-        assert!(board.standing(at(1)).is_empty());
-    }
-
-    #[test]
-    fn there_is_a_limit_and_clearing_makes_room() {
-        let mut board = Board::default();
-        for _ in 0..MAX_STANDING {
-            board.give(Fault::Silent.into(), at(0)).unwrap();
-        }
-        assert!(matches!(board.give(Fault::Silent.into(), at(0)), Err(OrderError::TooMany(_))));
-        assert!(board.clear(7) && !board.clear(7));
-        assert!(board.give(Fault::Silent.into(), at(0)).is_ok());
-        assert_eq!(board.clear_all(), MAX_STANDING);
-        assert!(board.is_empty());
-    }
-}
+mod tests;

@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::board::{Board, Effects, Moment, Standing};
+use super::board::{Board, Standing};
+use super::effects::Effects;
 use super::fault::Fault;
+use super::moment::Moment;
 use super::order::{Order, OrderError};
 
 /// How often the bell has rung, and how often everybody was kicked.

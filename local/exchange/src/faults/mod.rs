@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `fault`, `rest` | the faults there are |
 //! | `order` | a fault with what it is for |
-//! | `board` | the orders that stand; which of them strikes |
+//! | `board`, `moment`, `effects` | the orders that stand; which of them strikes now; what lies on a socket |
 //! | `desk` | the board under a lock, with a clock; tells connections of changes |
 //! | `mangler` | data frames left out, repeated, reordered |
 //! | `garbage`, `bodies` | what is sent instead |
@@ -23,9 +23,11 @@
 mod board;
 mod bodies;
 mod desk;
+mod effects;
 mod fault;
 mod garbage;
 mod mangler;
+mod moment;
 mod order;
 mod rest;
 mod scenario;
@@ -33,12 +35,13 @@ mod span;
 mod timeline;
 
 pub use board::Standing;
-pub(crate) use board::{Effects, Moment};
 pub(crate) use bodies::{Answer, answer, page};
 pub(crate) use desk::{Bell, Desk};
+pub(crate) use effects::Effects;
 pub use fault::{Fault, Garbage};
 pub(crate) use garbage::{Extra, extra, half_a_frame};
 pub(crate) use mangler::{Item, Mangler};
+pub(crate) use moment::Moment;
 pub use order::{Order, OrderError};
 pub use rest::{Period, RestError, RestFault};
 pub use scenario::{Scenario, ScenarioError};

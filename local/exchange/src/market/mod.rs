@@ -246,7 +246,7 @@ impl Market {
             delay_ns: (20 + (draw >> 1) % 64) * 1_000_000,
             quantity: it.quantity(k),
             price: it.price(seconds(time_ns)),
-            ccseq,
+            ccseq: it.pair.ccseq.then_some(ccseq),
         }
         .write(out);
     }

@@ -17,6 +17,8 @@ pub struct Pair {
     pub price_decimals: u32,
     /// Base units traded on an average day.
     pub daily_volume: f64,
+    /// Whether its trades carry `CCSEQ`; the vendor's do on a subset of markets.
+    pub ccseq: bool,
 }
 
 impl Pair {
@@ -49,6 +51,7 @@ impl Pair {
             price,
             price_decimals,
             daily_volume,
+            ccseq: market != "Bitstamp",
         })
         .collect()
     }

@@ -80,6 +80,9 @@ fn ccseq_counts_every_trade_of_a_pair() {
         .collect();
     assert!(seqs.len() > 20);
     assert!(seqs.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+    // As with the vendor, some markets have none.
+    let without = frames(&market, &["0~Bitstamp~XRP~USD"], 30);
+    assert!(without.len() > 20 && without.iter().all(|frame| !frame.contains("CCSEQ")));
 }
 
 #[test]

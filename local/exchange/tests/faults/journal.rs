@@ -10,7 +10,7 @@ use tickpanda_exchange::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::busy;
-use crate::common::{Client, KEY, eventually, start, type_of};
+use crate::common::{Client, KEY, eventually, start, type_of, until_it_waits};
 
 const SUBS: [&str; 2] = ["0~Coinbase~BTC~USD", "5~CCCAGG~BTC~USD"];
 
@@ -86,6 +86,34 @@ async fn what_a_client_got_before_a_goodbye_is_what_the_journal_says() {
     }
     let missed: u64 = market.values().sum();
     assert!(missed > 0 && missed < all, "{missed} of {all}");
+}
+
+#[tokio::test]
+async fn a_goodbye_comes_after_everything_that_was_under_way_also_for_a_slow_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let mut config = busy();
+    config.rate = Rate::Unlimited;
+    config.journal = Some(path.clone());
+    let exchange = start(config).await;
+    let subs: Vec<&str> = exchange.subs().iter().map(String::as_str).collect();
+    let mut client = Client::connect(&exchange).await;
+    client.subscribe(&subs).await;
+    let mut got: Vec<String> =
+        client.until("3").await.iter().filter(|it| is_data(it)).map(|it| hash(it)).collect();
+    // The exchange is in the middle of a batch when it is kicked.
+    until_it_waits(&exchange).await;
+    exchange.kick();
+    while let Some(frame) = client.next().await {
+        if is_data(&frame) {
+            got.push(hash(&frame));
+        }
+    }
+    eventually(|| exchange.stats().open_sockets == 0).await;
+    let lines = read_journal(&path).unwrap();
+    let sent = hashes(&lines, 1, &[JournalEvent::Snapshot, JournalEvent::Frame]);
+    assert_eq!(got.len(), sent.len());
+    assert!(got == sent);
 }
 
 fn now_ms() -> u64 {

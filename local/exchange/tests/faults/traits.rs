@@ -86,6 +86,12 @@ async fn a_silent_socket_can_be_kicked() {
     eventually(|| exchange.report().struck.contains_key("silent")).await;
     assert_eq!(exchange.kick(), 1);
     assert_eq!(client.next().await, None);
+    // Also one that has not even been welcomed.
+    eventually(|| exchange.stats().open_sockets == 0).await;
+    let mut client = Client::connect(&exchange).await;
+    eventually(|| exchange.stats().open_sockets == 1).await;
+    assert_eq!(exchange.kick(), 1);
+    assert_eq!(client.next().await, None);
 }
 
 #[tokio::test]
