@@ -417,4 +417,4 @@ fn ms(wait: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

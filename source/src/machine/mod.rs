@@ -203,3 +203,6 @@ impl State {
         sockets.chain(self.history.wake()).chain(self.topics.wake()).min()
     }
 }
+
+#[cfg(test)]
+mod tests;

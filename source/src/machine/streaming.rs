@@ -743,4 +743,4 @@ fn seconds(ms: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

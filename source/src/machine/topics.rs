@@ -251,4 +251,4 @@ fn ms(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -603,7 +603,7 @@ fn what_is_shown_says_on_what_and_how_far() {
 }
 
 /// One of everything that can come back.
-fn any_reaction() -> impl Strategy<Value = Reaction> {
+pub(in crate::machine) fn any_reaction() -> impl Strategy<Value = Reaction> {
     let what = || "what".to_owned();
     prop_oneof![
         Just(Reaction::Publish),
@@ -637,7 +637,7 @@ enum Happens {
     Crash(i64),
 }
 
-fn any_job() -> impl Strategy<Value = Job> {
+pub(in crate::machine) fn any_job() -> impl Strategy<Value = Job> {
     let base = prop::sample::select(vec!["A", "B", "C"]);
     let hours_of = (0usize..4, base.clone(), 1i64..9000).prop_map(|(asker, base, count)| {
         let asker = match asker {

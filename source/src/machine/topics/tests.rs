@@ -110,7 +110,7 @@ fn what_waits_is_bounded() {
     assert!(matches!(&region.step(wanted("t0", 999), at(0))[..], [Effect::GiveUp { .. }]));
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+pub(in crate::machine) fn any_event() -> impl Strategy<Value = Event> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
     prop_oneof![
         (name.clone(), 0..5u64).prop_map(|(name, asker)| wanted(name, asker)),
