@@ -104,6 +104,8 @@ struct Running {
     counters: Arc<Counters>,
     spool: Arc<Spool>,
     gaps: mpsc::UnboundedSender<Notice>,
+    /// Topics that hold no data of the vendor's.
+    ours: [String; 2],
     beat: Arc<Beat>,
     /// Sockets and whoever else brings data.
     receivers: JoinSet<Result<(), SourceError>>,
@@ -146,6 +148,13 @@ impl Running {
         let (notices, heard) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(WISHES);
         let gap_topic = spool.topic(&settings.topics.gaps, &[0], false)?;
+        // What waits for topics that nobody asks for any more is published all the same.
+        let ours = [settings.topics.gaps.clone(), settings.topics.replies.clone()];
+        for (name, partitions) in &recovered.topics {
+            if *name != settings.raw_topic {
+                spool.topic(name, partitions, !ours.contains(name))?;
+            }
+        }
         let teller = tell::Teller::new(&spool, gap_topic, wishes.clone(), &counters);
         let (keeper, before) = Gaps::open(
             &settings.state_dir,
@@ -266,6 +275,7 @@ impl Running {
             counters,
             spool,
             gaps: notices,
+            ours,
             beat,
             receivers,
             keeper,
@@ -321,7 +331,10 @@ impl Running {
             return;
         }
         for lost in lost {
-            let crate::spool::Lost { key, kind, count, first_ms, last_ms, .. } = lost;
+            let crate::spool::Lost { topic, key, kind, count, first_ms, last_ms } = lost;
+            if self.ours.contains(&topic) {
+                continue; // no data: it is counted, and that is all
+            }
             let _ = self.gaps.send(Notice::Spool(key, kind, count, first_ms, last_ms));
         }
         let (told, heard) = oneshot::channel();
