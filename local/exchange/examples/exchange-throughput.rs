@@ -1,5 +1,6 @@
 //! How fast a replay is: the exchange on one side, a bare tokio-tungstenite loop that only counts on the
-//! other, in one process on loopback. `cargo run --release -p tickpanda-exchange --example exchange-throughput [FRAMES]`
+//! other, in one process on loopback. `cargo run --release -p tickpanda-exchange --example exchange-throughput [FRAMES] [journal]`,
+//! the latter with a journal.
 //!
 //! CPU time is read per thread (Linux), so that the exchange's share can be told from the client's.
 
@@ -25,6 +26,10 @@ fn main() -> Result<(), Failure> {
 
     let mut config = ExchangeConfig::new("key", Feed::Replay(scan));
     config.rate = Rate::Unlimited;
+    let journal = tempfile::NamedTempFile::new()?;
+    if std::env::args().nth(2).is_some_and(|word| word == "journal") {
+        config.journal = Some(journal.path().to_owned());
+    }
     // The exchange has a runtime of one thread, whose CPU time is its own.
     let (give, take) = std::sync::mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

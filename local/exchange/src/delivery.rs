@@ -33,9 +33,12 @@ impl<'a> Delivery<'a> {
         Delivery { outlet, shared, socket, mangler: Mangler::default(), extras: false, greeted: 0 }
     }
 
-    /// Frames can be handed to the outlet as they are.
+    /// Frames can be handed to the outlet as they are, whole.
     pub(crate) fn is_plain(&self) -> bool {
-        !self.extras && self.mangler.is_idle() && self.shared.journal.is_none()
+        !self.extras
+            && self.mangler.is_idle()
+            && self.outlet.fragments.is_none()
+            && self.shared.journal.is_none()
     }
 
     /// These faults are in force from now on.

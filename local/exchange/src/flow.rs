@@ -95,7 +95,7 @@ impl Flow {
                 let mut sent = frames.len() as u64;
                 if delivery.is_plain() {
                     for (channel, frame) in frames {
-                        delivery.outlet.text(frame).await?;
+                        delivery.outlet.whole(frame).await?;
                         shared.tally.add_at(channel);
                     }
                 } else {
@@ -148,7 +148,7 @@ impl Turn {
             let Some(frame) = recording.next() else { break };
             let mut sent = 1;
             if plain {
-                delivery.outlet.text(frame).await?;
+                delivery.outlet.whole(frame).await?;
             } else {
                 // Only now is it worth knowing what the line is.
                 let sub = sub_of(&frame).and_then(|sub| shared.tally.find(&sub));

@@ -3,6 +3,7 @@
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
+use futures_util::sink::Feed;
 use futures_util::{SinkExt, StreamExt};
 
 use crate::faults::Extra;
@@ -32,13 +33,18 @@ impl Outlet {
         self.socket.next().await
     }
 
+    /// Hands a text over as it is: the way of nearly every frame there is.
+    pub(crate) fn whole(&mut self, text: Utf8Bytes) -> Feed<'_, WebSocket, Message> {
+        self.socket.feed(Message::Text(text))
+    }
+
     /// Hands a text over, which leaves with the next flush at the latest.
     ///
     /// # Errors
     /// The socket's; so do the others here.
     pub(crate) async fn text(&mut self, text: Utf8Bytes) -> Result<(), axum::Error> {
         match self.fragments {
-            None => self.socket.feed(Message::Text(text)).await,
+            None => self.whole(text).await,
             Some(parts) => self.raw(&raw::fragments(&text, parts)).await,
         }
     }

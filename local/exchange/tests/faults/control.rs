@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tickpanda_exchange::Exchange;
+use tickpanda_exchange::{Exchange, Order};
 
 use crate::common::{Client, KEY, start, synthetic, type_of};
 
@@ -97,4 +97,18 @@ async fn without_being_asked_for_there_is_no_control() {
     let (_, body) = call(&exchange, Method::POST, "/control/faults", order).await;
     assert_eq!(body["Message"], "Path does not exist");
     assert!(exchange.faults().is_empty());
+}
+
+#[test]
+fn the_orders_in_the_readme_can_be_carried_out() {
+    let readme = include_str!("../../../../README.md");
+    let orders: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.contains("/control/faults"))
+        .filter_map(|line| line.strip_prefix("`curl -d '")?.split('\'').next())
+        .collect();
+    assert_eq!(orders.len(), 2, "{orders:?}");
+    for order in orders {
+        serde_json::from_str::<Order>(order).expect(order).check().expect(order);
+    }
 }
