@@ -39,7 +39,10 @@ impl Broker {
         let mut said = false;
         let mut missing_since = None;
         loop {
-            match self.partitions().await {
+            let Some(looked) = shutdown.run_until_cancelled(self.partitions()).await else {
+                return Ok(None);
+            };
+            match looked {
                 Ok(Some(partitions)) => {
                     info!(topic = %self.topic, partitions = partitions.len(), "broker found");
                     return Ok(Some(partitions));

@@ -69,7 +69,7 @@ struct Open {
 }
 
 /// Candles that are to be fetched because of a gap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Repair {
     /// Exchange, or `CCCAGG`.
     pub market: String,
@@ -116,13 +116,21 @@ enum Cover {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     subs: BTreeMap<String, Cover>,
+    /// The last hole in each pair's numbers, by record key: since when, and how many are missing. A hole that
+    /// is filled in its middle is given up in parts, which are one gap.
+    #[serde(skip)]
+    holes: BTreeMap<String, (i64, u64)>,
 }
 
 impl Coverage {
-    /// A sub gives data from now on. Where it had a gap, that is over.
-    pub fn covered(&mut self, sub: &Sub, now: i64) -> Told {
+    /// A sub gives data from now on. Where it had a gap, that is over; but for one of silence, which only
+    /// data that is `live` ends, not the vendor's word that the sub is on.
+    pub fn covered(&mut self, sub: &Sub, now: i64, live: bool) -> Told {
         let cover = self.subs.entry(sub.as_str().to_owned()).or_insert(Cover::Covered(None));
         let Cover::Gap(open) = cover else { return Told::default() };
+        if open.reason == Reason::Silent && !live {
+            return Told::default();
+        }
         let (open, to) = (open.clone(), now.max(open.from));
         let told = ended(sub, &open, to);
         *cover = Cover::Covered(Some((open, to)));
@@ -199,6 +207,10 @@ impl Coverage {
             return Told::default();
         };
         let (from, to) = (missing.from, missing.to);
+        let hole = self.holes.entry(key.to_owned()).or_insert((from, 0));
+        let first = hole.0 != from || hole.1 == 0;
+        *hole = if hole.0 == from { (from, hole.1 + missing.count) } else { (from, missing.count) };
+        let count = hole.1;
         let event = GapEvent {
             kind: Kind::Trade.as_str().to_owned(),
             market: Some(market.clone()),
@@ -210,17 +222,17 @@ impl Coverage {
             gap_to: Some(to),
             first_offset: None,
             last_offset: None,
-            missing: i64::try_from(missing.count).ok(),
+            missing: i64::try_from(count).ok(),
             state: GapState::Unrepairable,
             reason: format!(
-                "{}: {} from {} on; its candles are fetched",
+                "{}: {count}, the last of them from {} on; its candles are fetched",
                 Reason::MissingCcseq.in_words(),
-                missing.count,
                 missing.first
             ),
         };
         let repair = Repair { market, base, quote, from, to };
-        Told { events: vec![(event, Reason::MissingCcseq)], repairs: vec![repair] }
+        let repairs = if first { vec![repair] } else { vec![] };
+        Told { events: vec![(event, Reason::MissingCcseq)], repairs }
     }
 
     /// All gaps that are open, told again: the table takes it as the same.
@@ -326,7 +338,8 @@ fn event(sub: &Sub, open: &Open, to: Option<i64>) -> GapEvent {
     GapEvent {
         kind: kind.as_str().to_owned(),
         market: pair.map(|pair| pair.market.to_owned()),
-        base: pair.map(|pair| pair.base.to_owned()),
+        // Volumes are of a symbol.
+        base: pair.map(|pair| pair.base).or(sub.symbol()).map(str::to_owned),
         quote: pair.map(|pair| pair.quote.to_owned()),
         topic: None,
         partition: None,
@@ -358,21 +371,25 @@ mod tests {
     #[test]
     fn a_gap_is_told_when_it_begins_and_when_it_ends_and_its_candles_are_fetched() {
         let (mut coverage, sub) = (Coverage::default(), sub("0~Coinbase~BTC~USD"));
-        assert_eq!(coverage.covered(&sub, 1000), Told::default(), "nothing was missed before");
+        assert_eq!(
+            coverage.covered(&sub, 1000, true),
+            Told::default(),
+            "nothing was missed before"
+        );
         let told = coverage.lost([&sub], 2000, Reason::NoConnection);
         let key = "Coinbase~BTC~USD~trade".to_owned();
         assert_eq!(spans(&told), [(key.clone(), 2000, None, GapState::Open)]);
         assert_eq!(coverage.lost([&sub], 2500, Reason::NoConnection), Told::default(), "once");
-        let told = coverage.covered(&sub, 9000);
+        let told = coverage.covered(&sub, 9000, false);
         assert_eq!(spans(&told), [(key, 2000, Some(9000), GapState::Unrepairable)]);
         assert_eq!((told.repairs[0].from, told.repairs[0].to), (2000, 9000));
-        assert_eq!(coverage.covered(&sub, 9500), Told::default());
+        assert_eq!(coverage.covered(&sub, 9500, true), Told::default());
     }
 
     #[test]
     fn a_crash_is_a_gap_from_the_last_frame_on() {
         let (mut coverage, one) = (Coverage::default(), sub("0~Coinbase~BTC~USD"));
-        coverage.covered(&one, 1000);
+        coverage.covered(&one, 1000, true);
         let kept = serde_json::to_string(&coverage).unwrap();
         let mut after: Coverage = serde_json::from_str(&kept).unwrap();
         assert_eq!(spans(&after.begin(3000))[0].1, 3000);
@@ -380,15 +397,27 @@ mod tests {
         let kept = serde_json::to_string(&after).unwrap();
         let mut after: Coverage = serde_json::from_str(&kept).unwrap();
         assert_eq!(after.begin(5000), Told::default());
-        assert_eq!(spans(&after.covered(&one, 7000))[0].1, 3000);
+        assert_eq!(spans(&after.covered(&one, 7000, true))[0].1, 3000);
+    }
+
+    #[test]
+    fn only_data_ends_a_gap_of_silence() {
+        let (mut coverage, sub) = (Coverage::default(), sub("0~Coinbase~BTC~USD"));
+        coverage.covered(&sub, 1_000, true);
+        coverage.lost([&sub], 2_000, Reason::Silent);
+        // It is asked for again, and the vendor says that it is on; and sends what it has in store.
+        assert_eq!(coverage.covered(&sub, 70_000, false), Told::default());
+        assert_eq!(coverage.lost([&sub], 70_000, Reason::Silent), Told::default());
+        let told = coverage.covered(&sub, 90_000, true);
+        assert_eq!((spans(&told)[0].1, spans(&told)[0].2), (2_000, Some(90_000)));
     }
 
     #[test]
     fn who_is_no_longer_wanted_has_no_gap_any_more() {
         let mut coverage = Coverage::default();
         let (one, two) = (sub("0~A~B~C"), sub("5~CCCAGG~B~C"));
-        coverage.covered(&one, 1);
-        coverage.covered(&two, 1);
+        coverage.covered(&one, 1, true);
+        coverage.covered(&two, 1, true);
         coverage.lost([&one, &two], 10, Reason::NoConnection);
         let told = coverage.wanted([&two], 20);
         assert_eq!(spans(&told).len(), 1);
@@ -400,9 +429,9 @@ mod tests {
     #[test]
     fn a_candle_gap_stays_open_until_its_candles_are_there() {
         let (mut coverage, sub) = (Coverage::default(), sub("24~CCCAGG~BTC~USD~m"));
-        coverage.covered(&sub, 1);
+        coverage.covered(&sub, 1, true);
         coverage.lost([&sub], 10, Reason::Silent);
-        let told = coverage.covered(&sub, 20);
+        let told = coverage.covered(&sub, 20, true);
         assert_eq!(told.events[0].0.state, GapState::Open);
         let done = candles(&told.repairs[0], GapState::Repaired, "");
         let name = |event: &GapEvent| (key(event), event.gap_from);
@@ -412,7 +441,7 @@ mod tests {
     #[test]
     fn missing_trades_within_a_gap_are_counted_there_and_others_are_a_gap_of_their_own() {
         let (mut coverage, sub) = (Coverage::default(), sub("0~A~B~C"));
-        coverage.covered(&sub, 1);
+        coverage.covered(&sub, 1, true);
         let missing = Missing { first: 5, count: 3, from: 100, to: 200 };
         let told = coverage.missing(&sub, "A~B~C", missing);
         assert_eq!(told.events[0].0.missing, Some(3));
@@ -420,7 +449,7 @@ mod tests {
         coverage.lost([&sub], 300, Reason::NoConnection);
         let across = |count| Missing { first: 9, count, from: 290, to: 400 };
         assert_eq!(coverage.missing(&sub, "A~B~C", across(4)), Told::default());
-        assert_eq!(coverage.covered(&sub, 400).events[0].0.missing, Some(4));
+        assert_eq!(coverage.covered(&sub, 400, true).events[0].0.missing, Some(4));
         // Numbers are waited for, so mostly they are given up when the gap is over.
         let told = coverage.missing(&sub, "A~B~C", across(2));
         assert_eq!(told.events[0].0.missing, Some(6));
@@ -429,7 +458,12 @@ mod tests {
             [("A~B~C~trade".to_owned(), 300, Some(400), GapState::Unrepairable)]
         );
         assert_eq!(told.repairs, [], "they are on their way");
-        let later = Missing { first: 50, count: 1, from: 500, to: 600 };
-        assert_eq!(spans(&coverage.missing(&sub, "A~B~C", later))[0].1, 500);
+        let later = |first| Missing { first, count: 1, from: 500, to: 600 };
+        let told = coverage.missing(&sub, "A~B~C", later(50));
+        assert_eq!((spans(&told)[0].1, told.repairs.len()), (500, 1));
+        // A hole that was filled in its middle: in two parts, one row.
+        let told = coverage.missing(&sub, "A~B~C", later(52));
+        assert_eq!((spans(&told)[0].1, told.events[0].0.missing), (500, Some(2)));
+        assert_eq!(told.repairs, []);
     }
 }

@@ -55,7 +55,7 @@ impl Driver {
 
     /// The clock by which it is driven.
     pub fn clock(&self) -> Clock {
-        self.clock
+        self.clock.clone()
     }
 
     /// An event of the caller's own region; what comes of it is for the caller to do.

@@ -10,6 +10,7 @@
 //! It never holds up a socket: notices come by a channel. Events are in the spool before the file says
 //! so, so that a crash in between tells of a gap twice, which the table takes as one.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,21 +18,25 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tickpanda_model::gap::GapEvent;
+use tickpanda_model::gap::{GapEvent, GapState};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::coverage::{self, Coverage, Reason, Repair, Told};
+use crate::history::job::Pair;
 use crate::store;
 use crate::sub::{Kind, Sub};
 use crate::watch::Missing;
 
 /// Name of the file in the state folder.
 const FILE: &str = "sockets.json";
-/// A file that holds the time of the last frame: written every second, without forcing it to the disk.
+/// A file that holds when the last frame came and when there was a socket last: written every second,
+/// without forcing it to the disk.
 const ALIVE: &str = "alive";
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// How soon candles are asked for again that the history had no room for.
+const AGAIN_EVERY: Duration = Duration::from_secs(60);
 /// Notices taken at once, between two writes of the file.
 const AT_ONCE: usize = 10_000;
 
@@ -43,13 +48,16 @@ struct Kept {
     ended_at: i64,
     #[serde(default)]
     coverage: Coverage,
+    /// Candles that are to be fetched and have not come.
+    #[serde(default)]
+    owed: BTreeSet<Repair>,
 }
 
 /// What the keeper hears.
 #[derive(Debug)]
 pub enum Notice {
-    /// A sub gives data since then.
-    Covered(Sub, i64),
+    /// A sub gives data since then: live data, or else what the vendor has in store, or its word.
+    Covered(Sub, i64, bool),
     /// These subs give none since then.
     Lost(Vec<Sub>, i64, Reason),
     /// These are all that are wanted from then on.
@@ -70,8 +78,9 @@ pub enum Notice {
 pub trait Tell: Send {
     /// Puts the events on their way, durably.
     fn events(&mut self, events: &[(GapEvent, Option<Reason>)]) -> impl Future<Output = ()> + Send;
-    /// Has candles fetched. [`events`](Self::events) is called right after it.
-    fn repair(&mut self, repairs: Vec<Repair>);
+    /// Has candles fetched; those that are being fetched already are not twice. Whether all of them will
+    /// be. [`events`](Self::events) is called right after it.
+    fn repair(&mut self, repairs: Vec<Repair>) -> bool;
 }
 
 /// See the module.
@@ -80,12 +89,35 @@ pub struct Gaps<T> {
     path: PathBuf,
     alive: PathBuf,
     kept: Kept,
-    /// When the last frame of any kind came, as the sockets say.
-    last_frame: Arc<AtomicI64>,
+    signs: Arc<Signs>,
     tell: T,
     /// Told at the start: what a crash may have swallowed.
     first: Told,
+    /// Candles are owed that the history had no room for.
+    again: bool,
     failed: bool,
+}
+
+/// Signs of life, as the sockets give them: milliseconds since the epoch, 0 where there was none.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// When the last frame of any kind came, of each socket.
+    pub frames: Vec<AtomicI64>,
+    /// When there was a socket last, or an attempt at one.
+    pub sockets: AtomicI64,
+}
+
+impl Signs {
+    /// For so many sockets.
+    pub fn new(sockets: usize) -> Self {
+        Signs { frames: (0..sockets).map(|_| AtomicI64::new(0)).collect(), ..Signs::default() }
+    }
+
+    /// When the last frame came, of the socket that has waited longest for one.
+    fn last_frame(&self) -> i64 {
+        let frames = self.frames.iter().map(|frame| frame.load(Ordering::Relaxed));
+        frames.filter(|frame| *frame > 0).min().unwrap_or(0)
+    }
 }
 
 /// What an earlier run left, as far as the sockets are concerned.
@@ -106,22 +138,28 @@ impl<T: Tell> Gaps<T> {
     pub fn open(
         state_dir: &Path,
         spooled: Option<i64>,
-        last_frame: Arc<AtomicI64>,
+        signs: Arc<Signs>,
         tell: T,
     ) -> io::Result<(Self, Before)> {
         let (path, alive) = (state_dir.join(FILE), state_dir.join(ALIVE));
         let mut kept: Kept = store::load(&path)?.unwrap_or_default();
-        let mark = std::fs::read_to_string(&alive).ok().and_then(|text| text.trim().parse().ok());
-        let mark: i64 = mark.unwrap_or(0);
-        let last = mark.max(spooled.unwrap_or(0));
+        let text = std::fs::read_to_string(&alive).unwrap_or_default();
+        let mut marks = text.split_whitespace().map(|mark| mark.parse::<i64>().unwrap_or(0));
+        let (frame, socket) = (marks.next().unwrap_or(0), marks.next().unwrap_or(0));
+        // With several sockets the newest frame says nothing of the others.
+        let spooled = spooled.filter(|_| signs.frames.len() <= 1 || frame == 0);
+        let last = frame.max(spooled.unwrap_or(0));
         // After a crash the socket may have lived for as long as the mark is wide.
-        let lived = if mark > 0 { mark + 1000 } else { 0 };
+        let lived = if socket > 0 { socket + 1000 } else { 0 };
         let before = Before { last_frame: last, ended_at: kept.ended_at.max(lived) };
-        let told = kept.coverage.begin(last);
+        // What it opens is told with all that is open.
+        kept.coverage.begin(last);
         let mut first = kept.coverage.open_gaps();
-        first.repairs = told.repairs;
-        last_frame.store(last, Ordering::Relaxed);
-        Ok((Gaps { path, alive, kept, last_frame, tell, first, failed: false }, before))
+        first.repairs = kept.owed.iter().cloned().collect();
+        signs.frames.iter().for_each(|frame| frame.store(last, Ordering::Relaxed));
+        signs.sockets.store(socket, Ordering::Relaxed);
+        let gaps = Gaps { path, alive, kept, signs, tell, first, again: false, failed: false };
+        Ok((gaps, before))
     }
 
     /// Listens until every sender is gone, or until `stop`, and then to what has been said before.
@@ -134,6 +172,7 @@ impl<T: Tell> Gaps<T> {
         self.pass_on(first).await;
         let mut heard = Vec::new();
         let mut every = tokio::time::interval(ALIVE_EVERY);
+        let mut again = tokio::time::interval(AGAIN_EVERY);
         loop {
             let many = tokio::select! {
                 biased;
@@ -141,6 +180,11 @@ impl<T: Tell> Gaps<T> {
                 () = stop.cancelled() => 0,
                 _ = every.tick() => {
                     self.mark();
+                    continue;
+                }
+                _ = again.tick(), if self.again => {
+                    let repairs = self.kept.owed.iter().cloned().collect();
+                    self.pass_on(Told { repairs, ..Told::default() }).await;
                     continue;
                 }
             };
@@ -178,7 +222,7 @@ impl<T: Tell> Gaps<T> {
     fn hear(&mut self, notice: Notice, candles: &mut Vec<(GapEvent, Option<Reason>)>) -> Told {
         let coverage = &mut self.kept.coverage;
         match notice {
-            Notice::Covered(sub, at) => coverage.covered(&sub, at),
+            Notice::Covered(sub, at, live) => coverage.covered(&sub, at, live),
             Notice::Lost(subs, last, reason) => coverage.lost(&subs, last, reason),
             Notice::Wanted(subs, at) => coverage.wanted(&subs, at),
             Notice::Missing(sub, key, missing) => coverage.missing(&sub, &key, missing),
@@ -190,6 +234,11 @@ impl<T: Tell> Gaps<T> {
                 Told::default()
             }
             Notice::Candles(event) => {
+                match event.state {
+                    // The history has no room for it now.
+                    GapState::Open => self.again = true,
+                    _ => self.kept.owed.retain(|repair| !is_of(&event, repair)),
+                }
                 candles.push((event, None));
                 Told::default()
             }
@@ -198,10 +247,17 @@ impl<T: Tell> Gaps<T> {
     }
 
     async fn pass_on(&mut self, told: Told) {
+        // What is no plain pair has no candles.
+        let plain = |r: &Repair| Pair::new(&r.market, &r.base, &r.quote).is_ok();
+        let Told { events, repairs } = told;
+        let repairs: Vec<Repair> = repairs.into_iter().filter(plain).collect();
+        let told = Told { events, repairs };
         if told.events.is_empty() && told.repairs.is_empty() {
             return;
         }
-        self.tell.repair(told.repairs);
+        // Written down until they have come, whatever becomes of us or of the history meanwhile.
+        self.kept.owed.extend(told.repairs.iter().cloned());
+        self.again = !self.tell.repair(told.repairs);
         let events: Vec<_> =
             told.events.into_iter().map(|(event, reason)| (event, Some(reason))).collect();
         self.tell.events(&events).await;
@@ -227,19 +283,27 @@ impl<T: Tell> Gaps<T> {
 
     /// A few bytes into the page cache.
     fn mark(&self) {
-        let last = self.last_frame.load(Ordering::Relaxed);
-        if last > 0 {
+        let (frame, socket) = (self.signs.last_frame(), self.signs.sockets.load(Ordering::Relaxed));
+        if frame > 0 || socket > 0 {
             // What can't be written makes a later gap a little longer, no more.
-            let _ = std::fs::write(&self.alive, last.to_string());
+            let _ = std::fs::write(&self.alive, format!("{frame} {socket}"));
         }
     }
+}
+
+/// Whether it tells of these candles.
+fn is_of(event: &GapEvent, repair: &Repair) -> bool {
+    let named = |part: &Option<String>, name: &str| part.as_deref() == Some(name);
+    named(&event.market, &repair.market)
+        && named(&event.base, &repair.base)
+        && named(&event.quote, &repair.quote)
+        && (event.gap_from, event.gap_to) == (repair.from, Some(repair.to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Mutex;
-    use tickpanda_model::gap::GapState;
 
     #[derive(Clone, Default)]
     struct Heard(Arc<Mutex<(Vec<GapEvent>, Vec<Repair>)>>);
@@ -248,8 +312,9 @@ mod tests {
         async fn events(&mut self, events: &[(GapEvent, Option<Reason>)]) {
             self.0.lock().unwrap().0.extend(events.iter().map(|(event, _)| event.clone()));
         }
-        fn repair(&mut self, repairs: Vec<Repair>) {
+        fn repair(&mut self, repairs: Vec<Repair>) -> bool {
             self.0.lock().unwrap().1.extend(repairs);
+            true
         }
     }
 
@@ -259,13 +324,14 @@ mod tests {
 
     /// A run that hears these notices; what it told, and what it found at its start.
     async fn run(dir: &Path, spooled: Option<i64>, notices: Vec<Notice>) -> (Heard, Before) {
-        let (heard, last_frame) = (Heard::default(), Arc::new(AtomicI64::new(0)));
-        let opened = Gaps::open(dir, spooled, Arc::clone(&last_frame), heard.clone());
+        let (heard, signs) = (Heard::default(), Arc::new(Signs::new(1)));
+        let opened = Gaps::open(dir, spooled, Arc::clone(&signs), heard.clone());
         let (gaps, before) = opened.unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
         for notice in notices {
-            if let Notice::Covered(_, at) = notice {
-                last_frame.fetch_max(at, Ordering::Relaxed);
+            if let Notice::Covered(_, at, _) = notice {
+                signs.frames[0].fetch_max(at, Ordering::Relaxed);
+                signs.sockets.fetch_max(at, Ordering::Relaxed);
             }
             sender.send(notice).unwrap();
         }
@@ -277,7 +343,8 @@ mod tests {
     #[tokio::test]
     async fn a_gap_survives_a_restart_and_ends_with_the_first_data_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (heard, before) = run(dir.path(), None, vec![Notice::Covered(sub(), 1_000)]).await;
+        let covered = |at| Notice::Covered(sub(), at, true);
+        let (heard, before) = run(dir.path(), None, vec![covered(1_000)]).await;
         assert_eq!(before, Before { last_frame: 0, ended_at: 0 });
         assert_eq!(heard.0.lock().unwrap().0, []);
         // It was killed; its last frame is in the spool.
@@ -286,7 +353,7 @@ mod tests {
         let told = heard.0.lock().unwrap().0.clone();
         assert_eq!((told.len(), told[0].gap_from, told[0].state), (1, 5_000, GapState::Open));
         // Killed again before the vendor came back: told again, the same gap.
-        let notices = vec![Notice::Ended(9_000), Notice::Covered(sub(), 10_000)];
+        let notices = vec![Notice::Ended(9_000), covered(10_000)];
         let (heard, before) = run(dir.path(), Some(5_000), notices).await;
         assert!(before.ended_at >= 2_000);
         let heard = heard.0.lock().unwrap();
@@ -299,10 +366,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn candles_are_asked_for_until_they_have_come_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let covered = |at| Notice::Covered(sub(), at, true);
+        let lost = Notice::Lost(vec![sub()], 2_000, Reason::NoConnection);
+        let (heard, _) = run(dir.path(), None, vec![covered(1_000), lost, covered(3_000)]).await;
+        let repair = heard.0.lock().unwrap().1[0].clone();
+        // Killed, or stopped, before anybody has fetched them.
+        let (heard, _) = run(dir.path(), None, vec![]).await;
+        assert_eq!(heard.0.lock().unwrap().1, [repair.clone()]);
+        let come = coverage::candles(&repair, GapState::Repaired, "");
+        run(dir.path(), None, vec![Notice::Candles(come)]).await;
+        let (heard, _) = run(dir.path(), None, vec![]).await;
+        assert_eq!(heard.0.lock().unwrap().1, []);
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_damaged_is_an_error_and_not_a_fresh_start() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), "{").unwrap();
-        let opened = Gaps::open(dir.path(), None, Arc::default(), Heard::default());
+        let opened = Gaps::open(dir.path(), None, Arc::new(Signs::new(1)), Heard::default());
         assert!(opened.is_err());
     }
 }

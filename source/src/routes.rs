@@ -19,8 +19,9 @@ const MOST: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes<T> {
     raw: T,
-    /// Subs that go elsewhere, or to the raw topic too; the others go to the raw topic alone.
-    special: Vec<(Sub, Vec<T>)>,
+    /// All subs, as soon as one of them goes elsewhere: a frame goes to the topics of every sub that gives
+    /// it, and a wildcard may give what another sub gives too.
+    subs: Vec<(Sub, Vec<T>)>,
 }
 
 /// What was looked up, of one socket.
@@ -31,9 +32,10 @@ impl<T: Copy + Ord> Routes<T> {
     /// `subs` names the topics of each sub; those that have the raw topic alone may be left out.
     pub fn new(raw: T, subs: &BTreeMap<Sub, BTreeSet<T>>) -> Self {
         let only_raw = BTreeSet::from([raw]);
-        let special = subs.iter().filter(|(_, topics)| **topics != only_raw && !topics.is_empty());
-        let special = special.map(|(sub, topics)| (sub.clone(), topics.iter().copied().collect()));
-        Routes { raw, special: special.collect() }
+        let is_special = |topics: &BTreeSet<T>| *topics != only_raw && !topics.is_empty();
+        let all = subs.iter().filter(|_| subs.values().any(is_special));
+        let all = all.map(|(sub, topics)| (sub.clone(), topics.iter().copied().collect()));
+        Routes { raw, subs: all.collect() }
     }
 
     /// The raw topic.
@@ -43,7 +45,7 @@ impl<T: Copy + Ord> Routes<T> {
 
     /// Whether every frame goes to the raw topic alone.
     pub fn is_plain(&self) -> bool {
-        self.special.is_empty()
+        self.subs.is_empty()
     }
 
     /// The topics of a data frame with this record key.
@@ -60,7 +62,7 @@ impl<T: Copy + Ord> Routes<T> {
         let (Some(channel), Ok(key)) = (data.channel, std::str::from_utf8(key)) else {
             return vec![self.raw];
         };
-        let given = self.special.iter().filter(|(sub, _)| sub.gives(channel, key, data.unit));
+        let given = self.subs.iter().filter(|(sub, _)| sub.gives(channel, key, data.unit));
         let topics: BTreeSet<T> = given.flat_map(|(_, topics)| topics.iter().copied()).collect();
         if topics.is_empty() { vec![self.raw] } else { topics.into_iter().collect() }
     }
@@ -91,6 +93,8 @@ mod tests {
             (sub("0~A~X~C"), BTreeSet::from([1])),
             (sub("2~A~X~C"), BTreeSet::from([0, 2])),
             (sub("24~A~X~C~H"), BTreeSet::from([1])),
+            (sub("0~A~W~C"), BTreeSet::from([0])),
+            (sub("0~*~W~C"), BTreeSet::from([1])),
         ]);
         let routes = Routes::new(0, &subs);
         let mut known = Known::default();
@@ -102,13 +106,16 @@ mod tests {
             (Some(24), "A~X~C", Some(b'm'), vec![0]),
             (Some(99), "A~X~C", None, vec![0]),
             (None, "?", None, vec![0]),
+            // By its own sub and by a wildcard.
+            (Some(0), "A~W~C", None, vec![0, 1]),
+            (Some(0), "B~W~C", None, vec![1]),
         ] {
             for ccseq in [None, Some(1), Some(2)] {
                 let data = Data { channel, unit, ccseq };
                 assert_eq!(routes.topics(data, key.as_bytes(), &mut known), topics, "{key}");
             }
         }
-        assert_eq!(known.0.len(), 7);
+        assert_eq!(known.0.len(), 9);
         assert!(!routes.is_plain());
         assert!(
             Routes::new(0, &BTreeMap::from([(sub("0~A~B~C"), BTreeSet::from([0]))])).is_plain()

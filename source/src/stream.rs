@@ -12,7 +12,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -37,14 +37,14 @@ use crate::counters::Counters;
 use crate::coverage::Reason;
 use crate::driver::{Driver, Inbox, say};
 use crate::error::SourceError;
-use crate::gaps::Notice;
+use crate::gaps::{Notice, Signs};
 use crate::machine::streaming::{Cause, CauseKind, Effect, Event};
 use crate::machine::{self, Level};
 use crate::routes::{Known, Routes};
 use crate::spool::{Burst, Spool, TopicId};
 use crate::sub::Sub;
 use crate::vendor::said;
-use crate::watch::{Patience, Watch};
+use crate::watch::{Patience, Revived, Watch};
 
 /// A peer that does not take our few bytes in this time is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,10 +95,8 @@ pub struct Links {
     pub gaps: mpsc::UnboundedSender<Notice>,
     /// Who waits for the vendor's answer to a subscription.
     pub answers: mpsc::UnboundedSender<SubAnswer>,
-    /// When the last frame of any kind came, milliseconds since the epoch.
-    pub last_frame: Arc<AtomicI64>,
-    /// When the last data frame came.
-    pub last_data: Arc<AtomicI64>,
+    /// When frames came, and there were sockets.
+    pub signs: Arc<Signs>,
     /// Where it is counted.
     pub counters: Arc<Counters>,
     /// By socket, when data of each sub came last; refreshed every second.
@@ -299,6 +297,8 @@ impl Running {
         let mut todo = std::collections::VecDeque::from(effects);
         while let Some(effect) = todo.pop_front() {
             if let Some(event) = self.perform(effect).await? {
+                // Nothing more can be sent on it, and nothing is asked for by what could not be sent.
+                todo.retain(|left| !matches!(left, Effect::Send(_) | Effect::Asked(_)));
                 todo.extend(self.own(event));
             }
         }
@@ -310,7 +310,12 @@ impl Running {
         let links = &self.stream.links;
         let now = self.stream.driver.clock().ms();
         match effect {
-            Effect::Connect => self.link = Link::Opening(self.stream.connect()),
+            Effect::Connect => {
+                links.signs.sockets.store(now_ms(), Ordering::Relaxed);
+                // Written down at once: killed in the next moment, it must not be called again so soon.
+                let _ = links.gaps.send(Notice::Ended(now_ms()));
+                self.link = Link::Opening(self.stream.connect());
+            }
             Effect::Send(text) => {
                 if let Link::Open(socket) = &mut self.link {
                     let sent = timeout(SEND_TIMEOUT, socket.send(Message::text(text))).await;
@@ -339,8 +344,9 @@ impl Running {
             Effect::Asked(subs) => subs.iter().for_each(|sub| self.watch.asked(sub, now)),
             Effect::Unasked(sub) => self.watch.unasked(Some(&sub)),
             Effect::Covered(sub) => {
+                self.watch.confirmed(&sub);
                 let _ = links.answers.send(SubAnswer { sub: sub.clone(), refused: None });
-                let _ = links.gaps.send(Notice::Covered(sub, self.wall(now)));
+                let _ = links.gaps.send(Notice::Covered(sub, self.wall(now), false));
             }
             Effect::Lost { last, reason } => {
                 self.watch.unasked(None);
@@ -375,12 +381,13 @@ impl Running {
                     let mut used = state.streaming.iter().filter(|r| !r.wanted().is_empty());
                     used.all(machine::streaming::Region::is_refused)
                 });
-                if none_left {
+                // Once it has worked, a refusal may be the vendor's mistake: it is asked again in an hour.
+                if none_left && links.counters.frames.get() == 0 {
                     return Err(SourceError::Unauthorized { info });
                 }
                 warn!(
                     socket = self.stream.socket,
-                    "the vendor refused this socket's API key: {info}; the other sockets go on, this one tries again in an hour, or on RETRY"
+                    "the vendor refused this socket's API key: {info}; this socket tries again in an hour, or on RETRY; others go on"
                 );
             }
             Effect::Say(level, text) => {
@@ -401,6 +408,9 @@ impl Running {
 
     /// A polite end; whether it arrives does not matter.
     async fn close(&mut self) {
+        if !matches!(self.link, Link::None) {
+            let _ = self.stream.links.gaps.send(Notice::Ended(now_ms()));
+        }
         if let Link::Open(mut socket) = std::mem::replace(&mut self.link, Link::None) {
             let _ = timeout(CLOSE_TIMEOUT, WebSocketStream::close(&mut socket, None)).await;
         }
@@ -448,6 +458,9 @@ impl Running {
         let now = self.stream.driver.clock().ms();
         let findings = self.watch.check(now, self.stream.patience);
         let links = &self.stream.links;
+        if !matches!(self.link, Link::None) {
+            links.signs.sockets.store(now_ms(), Ordering::Relaxed);
+        }
         for (key, missing) in findings.missing {
             let _ = links.gaps.send(self.missing(key, missing));
         }
@@ -530,7 +543,7 @@ impl Running {
             alive = true;
             let (wall, clock) = *times.get_or_insert_with(|| {
                 let wall = now_ms();
-                stream.links.last_frame.store(wall, Ordering::Relaxed);
+                stream.links.signs.frames[stream.socket].store(wall, Ordering::Relaxed);
                 buffers.reroute(&mut stream.routes);
                 (wall, stream.driver.clock().ms())
             });
@@ -540,7 +553,8 @@ impl Running {
                 // Tungstenite answers pings by itself, when it is read from next.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
                 Message::Close(frame) => {
-                    let reason = frame.map(|f| format!(" ({} {})", f.code, f.reason));
+                    let words = |reason: &str| crate::vendor::clean(reason);
+                    let reason = frame.map(|f| format!(" ({} {})", f.code, words(&f.reason)));
                     let reason = reason.unwrap_or_default();
                     return Poll::Ready(Received::Closed(format!("closed by the vendor{reason}")));
                 }
@@ -548,7 +562,6 @@ impl Running {
             match classify(&frame, &mut buffers.key) {
                 Class::Control(control) => buffers.controls.push((control, frame)),
                 Class::Data(data) => {
-                    stream.links.last_data.store(wall, Ordering::Relaxed);
                     buffers.data(watch, data, &frame, (wall, clock));
                 }
             }
@@ -582,8 +595,10 @@ impl Buffers {
             }
         }
         let (revived, missing) = watch.frame(data.channel, &self.key, data.unit, data.ccseq, clock);
-        if let Some(sub) = revived.and_then(|number| watch.sub(number)) {
-            self.notices.push(Notice::Covered(sub.clone(), wall));
+        if let Some(Revived { number, live }) = revived
+            && let Some(sub) = watch.sub(number)
+        {
+            self.notices.push(Notice::Covered(sub.clone(), wall, live));
         }
         if let Some(missing) = missing
             && let Ok(key) = std::str::from_utf8(&self.key)

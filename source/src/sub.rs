@@ -24,10 +24,16 @@ pub enum Kind {
     Index,
     /// TYPE 24.
     Candle,
-    /// TYPE 8, 9, 30.
+    /// TYPE 8, 9.
     Book,
-    /// TYPE 11, 21.
+    /// TYPE 30.
+    #[serde(rename = "top_of_book")]
+    TopOfBook,
+    /// TYPE 11.
     Volume,
+    /// TYPE 21.
+    #[serde(rename = "top_tier_volume")]
+    TopTierVolume,
     /// What nobody knows.
     Other,
 }
@@ -40,15 +46,26 @@ impl Kind {
             Some(2) => Self::Ticker,
             Some(5) => Self::Index,
             Some(24) => Self::Candle,
-            Some(8 | 9 | 30) => Self::Book,
-            Some(11 | 21) => Self::Volume,
+            Some(8 | 9) => Self::Book,
+            Some(30) => Self::TopOfBook,
+            Some(11) => Self::Volume,
+            Some(21) => Self::TopTierVolume,
             _ => Self::Other,
         }
     }
 
     /// The kind of this name; one that nobody knows is [`Kind::Other`].
     pub fn named(name: &str) -> Self {
-        let all = [Self::Trade, Self::Ticker, Self::Index, Self::Candle, Self::Book, Self::Volume];
+        let all = [
+            Self::Trade,
+            Self::Ticker,
+            Self::Index,
+            Self::Candle,
+            Self::Book,
+            Self::TopOfBook,
+            Self::Volume,
+            Self::TopTierVolume,
+        ];
         all.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Other)
     }
 
@@ -60,7 +77,9 @@ impl Kind {
             Self::Index => "index",
             Self::Candle => "candle",
             Self::Book => "book",
+            Self::TopOfBook => "top_of_book",
             Self::Volume => "volume",
+            Self::TopTierVolume => "top_tier_volume",
             Self::Other => "other",
         }
     }
@@ -106,6 +125,11 @@ impl Sub {
         let mut parts = self.0.split('~').skip(1);
         let (market, base, quote) = (parts.next()?, parts.next()?, parts.next()?);
         Some(PairKey { market, base, quote })
+    }
+
+    /// The symbol of a sub that has no pair.
+    pub fn symbol(&self) -> Option<&str> {
+        self.0.split('~').nth(1).filter(|_| self.pair().is_none())
     }
 
     /// Whether it stands for many pairs.

@@ -88,19 +88,24 @@ pub fn said(control: Control, frame: &[u8]) -> Said {
             "SUBSCRIPTION_ALREADY_ACTIVE" => Said::AlreadyActive(text("PARAMETER")),
             // The answer to a SubRemove of what is off already.
             "SUBSCRIPTION_UNRECOGNIZED" => Said::Heartbeat,
-            _ => match text("PARAMETER") {
-                sub if sub.contains('~') => Said::Refused { sub, why: both() },
-                _ => Said::Error(both()),
-            },
+            // Of anything else that is said of a sub nobody knows whether it holds tomorrow.
+            "INVALID_SUB" | "INVALID_PARAMETER" if text("PARAMETER").contains('~') => {
+                Said::Refused { sub: text("PARAMETER"), why: both() }
+            }
+            _ => Said::Error(match text("PARAMETER") {
+                parameter if parameter.is_empty() => both(),
+                parameter => format!("{parameter}: {}", both()),
+            }),
         },
     }
 }
 
 /// Vendor text, fit for one log line.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     // It goes on: to `/state`, `/ready`, replies. Should the vendor say our key, nobody else has to know.
-    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
-    tickpanda_program::hidden(&text)
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    // Before it is cut, or a part of the key could be left.
+    tickpanda_program::hidden(&text).chars().take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]
@@ -162,7 +167,7 @@ mod tests {
             ),
             (
                 r#"{"TYPE":"500","MESSAGE":"INVALID_PARAMETER","PARAMETER":"action"}"#,
-                Said::Error(text("INVALID_PARAMETER")),
+                Said::Error(text("action: INVALID_PARAMETER")),
             ),
             (
                 r#"{"TYPE":"500","MESSAGE":"SUBSCRIPTION_ALREADY_ACTIVE","PARAMETER":"0~A~B~C"}"#,

@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rand::RngExt as _;
 use tickpanda_model::control::History;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +12,7 @@ use tracing::{Level, info, warn};
 
 use super::answer::Answer;
 use super::client::Client;
-use crate::clock::now_ms;
-use crate::machine::Moment;
+use crate::clock::Clock;
 use crate::machine::history::{Done, Effect, Event, Region, Saved};
 use crate::rest;
 use crate::spool::Headers;
@@ -74,39 +72,19 @@ pub struct Alone {
     clock: Clock,
 }
 
-/// The wall clock, but that it never goes back: where it is set back, time goes on as it passes. (Waits
-/// would be longer by as much.)
-#[derive(Debug)]
-struct Clock {
-    ms: i64,
-    read: Instant,
-}
-
-impl Clock {
-    fn now(&mut self, wall_ms: i64) -> i64 {
-        let passed = i64::try_from(self.read.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let ms = wall_ms.max(self.ms.saturating_add(passed));
-        if ms > self.ms {
-            *self = Clock { ms, read: Instant::now() };
-        }
-        self.ms
-    }
-}
-
 impl From<Region> for Alone {
     fn from(region: Region) -> Self {
-        Alone { region, clock: Clock { ms: 0, read: Instant::now() } }
+        Alone { region, clock: Clock::start() }
     }
 }
 
 impl Home for Alone {
     fn step(&mut self, event: Event) -> Vec<Effect> {
-        let ms = self.clock.now(now_ms());
-        self.region.step(event, Moment { ms, roll: rand::rng().random() })
+        self.region.step(event, self.clock.moment())
     }
 
     fn now(&mut self) -> i64 {
-        self.clock.now(now_ms())
+        self.clock.ms()
     }
 
     fn look<T>(&self, look: impl FnOnce(&Region) -> T) -> T {

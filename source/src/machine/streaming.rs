@@ -34,6 +34,9 @@ const CHUNK: usize = 100;
 /// The windows of the welcome's budgets, in milliseconds; a month's is asked again after a day.
 const WINDOWS: [i64; 5] = [1_000, 60_000, 3_600_000, 86_400_000, 86_400_000];
 
+/// Where the vendor never says that all is loaded, data so many milliseconds after the opening is live.
+const LIVE: i64 = 60_000;
+
 /// Waits, in milliseconds where they are no [`Bounds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -219,6 +222,8 @@ pub struct Region {
     loading: usize,
     /// The vendor said that some are too many, not which.
     too_many: Option<String>,
+    /// All that was asked for on this socket has been answered: what comes now is live.
+    loaded: bool,
     ordinary: Backoff,
     crowded: Backoff,
     /// No attempt before then: the vendor's rule, or its budget.
@@ -247,6 +252,7 @@ impl Region {
             dropped: BTreeMap::new(),
             loading: 0,
             too_many: None,
+            loaded: false,
             ordinary: Backoff::default(),
             crowded: Backoff::default(),
             not_before,
@@ -370,7 +376,13 @@ impl Region {
         }
         match event {
             Event::PublishMessage { frames } => {
-                if frames > 0 && self.is_open() {
+                // Live data: a vendor that sends what it has in store and drops us is not to be called
+                // every five seconds for ever.
+                let live = match self.stage {
+                    Stage::Open { opened, .. } => self.loaded || at.ms - opened > LIVE,
+                    _ => false,
+                };
+                if frames > 0 && live {
                     self.ordinary.reset();
                     self.crowded.reset();
                     self.said = None;
@@ -412,7 +424,8 @@ impl Region {
             Event::Room(room) => self.room(room, at),
             Event::Hold(until) => {
                 self.not_before = self.not_before.max(until);
-                if let Stage::Waiting { until, .. } = &mut self.stage {
+                if let Stage::Waiting { until, .. } | Stage::Refused { until, .. } = &mut self.stage
+                {
                     *until = (*until).max(self.not_before);
                 }
                 vec![]
@@ -626,6 +639,7 @@ impl Region {
         if !done {
             return vec![];
         }
+        self.loaded = true;
         let mut effects = Vec::new();
         if let Some(why) = self.too_many.take() {
             let open: Vec<Sub> =
@@ -691,6 +705,9 @@ impl Region {
         self.asked.clear();
         self.loading = 0;
         self.too_many = None;
+        self.loaded = false;
+        // On the next one there may be room.
+        self.dropped.retain(|_, why| !why.starts_with("TOO_MANY_SUBSCRIPTIONS"));
         self.not_before = self.not_before.max(at.ms + millis(self.rules.reconnect.floor));
         effects.push(Effect::Reconnecting(cause.kind));
         if cause.kind == CauseKind::Unauthorized {

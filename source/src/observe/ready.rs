@@ -16,7 +16,8 @@ pub fn reasons(seen: &Observed, allowed: Ready) -> Vec<String> {
 }
 
 fn sockets(seen: &Observed, reasons: &mut Vec<String>) {
-    if seen.sockets.is_empty() {
+    // Who wants nothing needs none.
+    if seen.sockets.is_empty() && seen.regions.is_empty() {
         reasons.push("no socket has been opened yet".to_owned());
     }
     let mut wrong = Vec::new();
@@ -101,7 +102,13 @@ mod tests {
                 "socket 0 is not connected: no answer within 20 s",
             ),
             (&|seen| seen.sockets[0].settled = 1, "socket 0 has 1 of 2 subs"),
-            (&|seen| seen.sockets.clear(), "no socket has been opened yet"),
+            (
+                &|seen| {
+                    seen.sockets.clear();
+                    seen.regions.clear();
+                },
+                "no socket has been opened yet",
+            ),
             (&|seen| seen.broker.up = None, "the broker has not answered yet"),
             (
                 &|seen| {

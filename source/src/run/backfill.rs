@@ -93,11 +93,22 @@ pub async fn run_backfill(
         return Err(SourceError::Incomplete { what: "stopped before it began".to_owned() });
     };
     let raw = spool.topic(&settings.raw_topic, &partitions, true)?;
-    let client = Client::new(settings.rest_url, settings.api_key)?;
+    // What an earlier command left for another topic is published too.
+    for (name, partitions) in &recovered.topics {
+        if *name != settings.raw_topic {
+            spool.topic(name, partitions, true)?;
+        }
+    }
+    let client = Client::new(settings.rest_url, settings.api_key.clone())?;
     ledger.started(run, now_ms())?;
     let cluster = Cluster { brokers: settings.brokers.as_slice().into() };
     let mut publishers = Publishers::start(&spool, cluster, Duration::from_millis(5));
-    let out = Pages { burst: Burst::new(&spool), spool: Arc::clone(&spool), raw };
+    let out = Pages {
+        api_key: settings.api_key.clone(),
+        burst: Burst::new(&spool),
+        spool: Arc::clone(&spool),
+        raw,
+    };
     let fetched = tokio::select! {
         fetched = backfill::backfill(settings.plan, client, settings.rules, out, &shutdown) => fetched,
         error = publishers.broken() => return Err(error),
@@ -107,12 +118,22 @@ pub async fn run_backfill(
         info!(records = spool.waiting(), "publishing what was fetched");
     }
     while spool.waiting() > 0 && !shutdown.is_cancelled() {
-        sleep(LOOK).await;
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            error = publishers.broken() => return Err(error),
+        }
     }
+    let lost = spool.meter().lost.get();
     let waiting = publishers.stop(DRAIN).await;
     note_ended_runs(&spool, &mut ledger)?;
     if spool.unsettled() == 0 {
         ledger.ended(run, now_ms(), spool.drawn())?;
+    }
+    if lost > 0 {
+        let what = format!(
+            "{lost} bodies were lost, because the disk was full or damaged; fetch it again with --again"
+        );
+        return fetched.and(Err(SourceError::Incomplete { what }));
     }
     if waiting > 0 {
         warn!(
@@ -128,6 +149,7 @@ pub async fn run_backfill(
 
 /// Bodies to the spool.
 struct Pages {
+    api_key: ApiKey,
     burst: Burst,
     spool: Arc<Spool>,
     raw: TopicId,
@@ -144,6 +166,10 @@ impl Publish for Pages {
         // A history that is thrown away by its own successor would be fetched for nothing.
         if self.spool.waiting() > 0 && self.spool.bytes() > self.spool.limit() / 2 {
             return Err("much of it waits for the broker already".to_owned());
+        }
+        if self.api_key.is_in(body) {
+            warn!(pair = key, "an answer is not published, because the API key is in it");
+            return Ok(());
         }
         self.burst.push(self.raw, key.as_bytes(), body, received_at, Some(&headers));
         self.burst.take_counts();

@@ -20,7 +20,6 @@
 //! | [`sight`] | what the source shows of itself |
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -36,7 +35,7 @@ use crate::control;
 use crate::counters::{Counters, Summary};
 use crate::driver::{Driver, Inboxes};
 use crate::error::SourceError;
-use crate::gaps::{Gaps, Notice};
+use crate::gaps::{Gaps, Notice, Signs};
 use crate::history::client::Client;
 use crate::ledger::Ledger;
 use crate::machine::{State, streaming, topics};
@@ -75,7 +74,6 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         return Ok(Summary { run, ..Summary::default() });
     };
     let (mut source, mut ledger) = Running::start(settings, run, begun, &shutdown).await?;
-    ledger.started(run, now_ms())?;
     let failure = source.watch(&mut ledger).await.err();
     let (counters, spool) = (Arc::clone(&source.counters), Arc::clone(&source.spool));
     let waiting = source.drain().await;
@@ -109,6 +107,8 @@ struct Running {
     beat: Arc<Beat>,
     /// Sockets and whoever else brings data.
     receivers: JoinSet<Result<(), SourceError>>,
+    /// HTTP.
+    extras: JoinSet<()>,
     /// The keeper of gaps ends after them: it hears from them to the last.
     keeper: tokio::task::JoinHandle<()>,
     publishers: Publishers,
@@ -126,7 +126,13 @@ impl Running {
         begun: Begun,
         shutdown: &CancellationToken,
     ) -> Result<(Self, Ledger), SourceError> {
-        let Begun { ledger, spool, recovered, raw, partitions, broker } = begun;
+        let Begun { mut ledger, spool, recovered, raw, partitions, broker } = begun;
+        // What can keep it from starting comes before anything is opened at the vendor's.
+        let server = match settings.http {
+            Some(address) => Some(crate::http::bind(address).await?),
+            None => None,
+        };
+        ledger.started(run, now_ms())?;
         let stop = shutdown.child_token();
         let counters = Arc::new(Counters::default());
         let settings = Arc::new(settings);
@@ -139,12 +145,14 @@ impl Running {
             Arc::clone(&counters.commands),
         )?;
         let wanted = task.commands().routes();
-        let mut desk = orders::Desk::new(&settings, &spool, raw, partitions.clone())?;
-        let routes = desk.settle(&wanted)?;
+        let known = recovered.topics.clone();
+        let mut desk = orders::Desk::new(&settings, &spool, raw, partitions.clone(), known);
+        let (routes, _) = desk.settle(&wanted);
         let (routes_sender, routes_receiver) = watch::channel(Arc::new(routes));
 
         // What the last run covered, and how its candles are fetched.
-        let last_frame = Arc::<AtomicI64>::default();
+        let sockets = settings.api_keys.len() * settings.sockets;
+        let signs = Arc::new(Signs::new(sockets));
         let (notices, heard) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(WISHES);
         let gap_topic = spool.topic(&settings.topics.gaps, &[0], false)?;
@@ -156,16 +164,13 @@ impl Running {
             }
         }
         let teller = tell::Teller::new(&spool, gap_topic, wishes.clone(), &counters);
-        let (keeper, before) = Gaps::open(
-            &settings.state_dir,
-            recovered.last_frame_ms,
-            Arc::clone(&last_frame),
-            teller,
-        )
-        .map_err(|error| SourceError::State { path: settings.state_dir.clone(), error })?;
+        let (keeper, before) =
+            Gaps::open(&settings.state_dir, recovered.last_frame_ms, Arc::clone(&signs), teller)
+                .map_err(|error| SourceError::State { path: settings.state_dir.clone(), error })?;
         let not_before = match before.ended_at {
             0 => 0,
-            ended => ended + millis(settings.rules.reconnect.floor),
+            // Bounded, should the clock have been ahead then.
+            ended => ended.min(clock.ms()) + millis(settings.rules.reconnect.floor),
         };
 
         // The state machine.
@@ -181,7 +186,7 @@ impl Running {
             .collect();
         let history = past::load(&settings, clock.ms())?;
         let state = State { streaming, history, topics: topics::Region::default() };
-        let (driver, inboxes) = Driver::new(clock, state);
+        let (driver, inboxes) = Driver::new(clock.clone(), state);
         let driver = Arc::new(driver);
         let Inboxes { streaming: socket_inboxes, history: past_inbox, topics: create_inbox } =
             inboxes;
@@ -196,8 +201,7 @@ impl Running {
         let links = Links {
             gaps: notices.clone(),
             answers,
-            last_frame,
-            last_data: Arc::default(),
+            signs,
             counters: Arc::clone(&counters),
             ages: Arc::new(std::sync::Mutex::new(vec![vec![]; keys.len()])),
         };
@@ -249,8 +253,8 @@ impl Running {
         ));
 
         let beat = Arc::<Beat>::default();
-        if let Some(address) = settings.http {
-            let server = crate::http::bind(address).await?;
+        let mut extras = JoinSet::new();
+        if let Some(server) = server {
             let sight = sight::Sight {
                 settings: Arc::clone(&settings),
                 run,
@@ -264,10 +268,8 @@ impl Running {
             };
             let serve =
                 crate::http::serve(server, sight, Arc::clone(&beat), settings.ready, stop.clone());
-            receivers.spawn(async move {
-                serve.await;
-                Ok(())
-            });
+            // Streaming goes on without it: who watches the source finds that nobody answers.
+            extras.spawn(serve);
         }
         let running = Running {
             run,
@@ -278,6 +280,7 @@ impl Running {
             ours,
             beat,
             receivers,
+            extras,
             keeper,
             publishers,
             stop,
@@ -295,7 +298,13 @@ impl Running {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                Some(ended) = self.receivers.join_next() => ended.map_err(broken)??,
+                Some(ended) = self.receivers.join_next() => {
+                    ended.map_err(broken)??;
+                    if self.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    return Err(SourceError::Internal("a part of it ended before its time".into()));
+                }
                 ended = &mut self.keeper => {
                     ended.map_err(broken)?;
                     return Err(SourceError::Internal("the keeper of gaps ended".into()));
@@ -354,11 +363,12 @@ impl Running {
         if received.await.is_err() {
             self.receivers.shutdown().await;
         }
-        self.tell_lost().await;
+        let _ = tokio::time::timeout_at(at, self.tell_lost()).await;
         self.stop_keeper.cancel();
         if tokio::time::timeout_at(at, &mut self.keeper).await.is_err() {
             self.keeper.abort();
         }
+        self.extras.shutdown().await;
         self.publishers.stop(at.saturating_duration_since(Instant::now())).await
     }
 }

@@ -44,8 +44,10 @@ pub(super) struct Desk {
     /// Names of raw topics, and what the spool calls them.
     topics: BTreeMap<String, TopicId>,
     raw: TopicId,
-    /// Of the raw topic; others have as many, or they are not taken.
+    /// Of the raw topic; others have as many when they are made.
     partitions: Vec<i32>,
+    /// Of topics that have lanes in the spool.
+    known: BTreeMap<String, Vec<i32>>,
     wanted: BTreeMap<Sub, BTreeSet<TopicId>>,
 }
 
@@ -55,46 +57,62 @@ impl Desk {
         spool: &Arc<Spool>,
         raw: TopicId,
         partitions: Vec<i32>,
-    ) -> Result<Self, SourceError> {
+        known: BTreeMap<String, Vec<i32>>,
+    ) -> Self {
         let sockets = settings.api_keys.len() * settings.sockets;
-        Ok(Desk {
+        Desk {
             allocation: Allocation::new(sockets, settings.subs_per_socket),
             spool: Arc::clone(spool),
             topics: [(settings.raw_topic.clone(), raw)].into(),
             raw,
             partitions,
+            known,
             wanted: BTreeMap::new(),
-        })
+        }
     }
 
-    /// These are wanted from now on: where frames go.
+    /// These are wanted from now on: where frames go, and which subs go nowhere, because the spool has no
+    /// room for their topic, and why.
     pub(super) fn settle(
         &mut self,
         routes: &control::Routes,
-    ) -> Result<Routes<TopicId>, SourceError> {
+    ) -> (Routes<TopicId>, BTreeMap<Sub, String>) {
         self.wanted.clear();
+        let mut refused = BTreeMap::new();
         for (text, names) in routes {
             // Checked when it came in, by the same function.
             let Ok(sub) = Sub::parse(text) else { continue };
             let mut ids = BTreeSet::new();
             for name in names {
-                let id = match self.topics.get(name) {
-                    Some(id) => *id,
-                    None => {
-                        let id = self.spool.topic(name, &self.partitions, true)?;
-                        self.topics.insert(name.clone(), id);
-                        id
+                match self.topic(name) {
+                    Ok(id) => _ = ids.insert(id),
+                    Err(error) => {
+                        warn!(topic = name, %sub, "not published there: {error}");
+                        refused.insert(sub.clone(), error.to_string());
                     }
-                };
-                ids.insert(id);
+                }
             }
-            self.wanted.insert(sub, ids);
+            if !ids.is_empty() {
+                self.wanted.insert(sub, ids);
+            }
         }
-        let (_, left) = self.allocation.want(self.wanted.keys());
+        let left = self.allocation.want(self.wanted.keys());
         if !left.is_empty() {
             warn!(subs = left.len(), first = %left[0], "no socket has room for these subs");
         }
-        Ok(Routes::new(self.raw, &self.wanted))
+        (Routes::new(self.raw, &self.wanted), refused)
+    }
+
+    /// What the spool calls a raw topic.
+    fn topic(&mut self, name: &str) -> Result<TopicId, SourceError> {
+        if let Some(id) = self.topics.get(name) {
+            return Ok(*id);
+        }
+        // One of an earlier run has what it had then; a new one was made like the raw topic.
+        let partitions = self.known.get(name).unwrap_or(&self.partitions);
+        let id = self.spool.topic(name, partitions, true)?;
+        self.topics.insert(name.to_owned(), id);
+        Ok(id)
     }
 
     pub(super) fn allocation(&self) -> &Allocation {
@@ -118,9 +136,9 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    fn execute(&mut self, effect: Effect) -> Result<(), SourceError> {
+    fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Subs { routes, ask } => self.subs(&routes, &ask)?,
+            Effect::Subs { routes, ask } => self.subs(&routes, &ask),
             Effect::FetchHistoricalData { ticket, history } => {
                 let asker = Asker::Command(ticket);
                 let refused = match Job::new(asker, &history, now_ms()) {
@@ -143,13 +161,16 @@ impl Orders {
             }
             Effect::Retry => self.driver.others(machine::Event::Retry),
         }
-        Ok(())
     }
 
     /// Other subs, or other topics for them.
-    fn subs(&mut self, routes: &control::Routes, ask: &[String]) -> Result<(), SourceError> {
+    fn subs(&mut self, routes: &control::Routes, ask: &[String]) {
         let before = self.desk.allocation.clone();
-        let routes = self.desk.settle(routes)?;
+        let (routes, refused) = self.desk.settle(routes);
+        for (sub, why) in refused {
+            let verdict = Verdict::Refused(why);
+            self.handle.tell(Event::Vendor { sub: sub.to_string(), verdict });
+        }
         // First where they go, then that they come.
         self.routes.send_replace(Arc::new(routes));
         let _ = self.gaps.send(Notice::Wanted(self.desk.subs(), now_ms()));
@@ -183,7 +204,6 @@ impl Orders {
             let event = streaming::Event::Again(subs);
             self.driver.others(machine::Event::Streaming(socket, event));
         }
-        Ok(())
     }
 }
 
@@ -246,9 +266,13 @@ impl Control {
         let hand_over = move |reply: &Reply| {
             let value = serde_json::to_vec(reply).map_err(|error| error.to_string())?;
             let key = reply.id.as_deref().unwrap_or_default();
-            burst.push(replies, key.as_bytes(), &value, now_ms(), None);
+            // What a disk that refused has left in it is this very reply.
+            if burst.counts().0 == 0 {
+                burst.push(replies, key.as_bytes(), &value, now_ms(), None);
+            }
+            spool.try_append(&mut burst).map_err(|error| error.to_string())?;
             burst.take_counts();
-            spool.try_append(&mut burst).map_err(|error| error.to_string())
+            Ok(())
         };
         let commands = async {
             match log {
@@ -264,19 +288,16 @@ impl Control {
         let executing = async {
             loop {
                 tokio::select! {
-                    effect = effects.recv() => match effect {
-                        Some(effect) => orders.execute(effect)?,
-                        None => return Ok(()),
-                    },
+                    Some(effect) = effects.recv() => orders.execute(effect),
                     Some(SubAnswer { sub, refused }) = answers.recv() => {
                         let verdict = refused.map_or(Verdict::Confirmed, Verdict::Refused);
                         handle.tell(Event::Vendor { sub: sub.to_string(), verdict });
                     }
-                    () = stop.cancelled() => return Ok(()),
+                    () = stop.cancelled() => return,
                 }
             }
         };
-        let ((), executed) = tokio::join!(commands, executing);
-        executed
+        tokio::join!(commands, executing);
+        Ok(())
     }
 }

@@ -200,6 +200,9 @@ impl Out for PastOut {
                 Asker::Gap(name) => {
                     let Some(repair) = tell::repair_of(name, &job.pair) else { continue };
                     let (state, detail) = match outcome.problem() {
+                        Some(why) if matches!(outcome, Outcome::NotTaken(_)) => {
+                            (GapState::Open, format!("{why}; they are asked for again"))
+                        }
                         None => {
                             (GapState::Repaired, format!("{} candles fetched", job.rows_done()))
                         }

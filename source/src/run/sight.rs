@@ -70,7 +70,6 @@ impl Observe for Sight {
 impl Sight {
     fn machine(&self, state: &State, seen: &mut Observed) {
         let offset = seen.now - self.driver.clock().ms();
-        let last_frame = self.links.last_frame.load(Ordering::Relaxed);
         let ages = self.links.ages.lock().unwrap_or_else(PoisonError::into_inner);
         for (socket, region) in state.streaming.iter().enumerate() {
             let mut status = region.status();
@@ -83,7 +82,8 @@ impl Sight {
                 connected: region.is_welcomed(),
                 subs: region.wanted().len(),
                 settled: region.confirmed() + region.dropped().len(),
-                last_frame: region.last_frame().map(|last| last + offset),
+                last_frame: Some(self.links.signs.frames[socket].load(Ordering::Relaxed))
+                    .filter(|last| *last > 0),
             });
             for (sub, last, silent) in ages.get(socket).into_iter().flatten() {
                 seen.subs.push(SubView {
@@ -92,12 +92,6 @@ impl Sight {
                     last_data: *last,
                     silent: *silent,
                 });
-            }
-        }
-        if seen.sockets.iter().all(|socket| socket.last_frame.is_none()) && last_frame > 0 {
-            // Nobody is connected: the last one there was.
-            for socket in &mut seen.sockets {
-                socket.last_frame = Some(last_frame);
             }
         }
         for (name, mut status) in

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tickpanda_model::gap::{GapEvent, GapState};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::clock::now_ms;
 use crate::counters::Counters;
@@ -56,8 +55,9 @@ impl Tell for Teller {
         self.burst.take_counts();
     }
 
-    fn repair(&mut self, repairs: Vec<Repair>) {
+    fn repair(&mut self, repairs: Vec<Repair>) -> bool {
         let mut known: Vec<Repair> = Vec::new();
+        let mut all = true;
         for repair in repairs {
             // Trades and ticker of a pair have the same gap, and the same candles.
             if known.contains(&repair) {
@@ -67,22 +67,12 @@ impl Tell for Teller {
             let (from, to) = (repair.from, repair.to);
             let job = Job::gap(name(from, to), pair, from, to, now_ms());
             self.push(&coverage::candles(&repair, GapState::Open, "they are being fetched"));
-            if self.wishes.try_send(Event::FetchHistoricalData(Box::new(job))).is_err() {
-                warn!(
-                    market = repair.market,
-                    base = repair.base,
-                    quote = repair.quote,
-                    "candles of a gap are not fetched: too much history is asked for at once (fetch them with ctl fetch)"
-                );
-                self.push(&coverage::candles(
-                    &repair,
-                    GapState::Unrepairable,
-                    "too much history was asked for at once",
-                ));
-            }
+            // Full: they stay owed, and are asked for again.
+            all &= self.wishes.try_send(Event::FetchHistoricalData(Box::new(job))).is_ok();
             known.push(repair);
         }
         // What was pushed goes with the events that follow.
+        all
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 use reqwest::Url;
 use tickpanda_model::candle::Unit;
 
+use crate::sub::Sub;
+
 const DEFAULT_PORT: u16 = 9092;
-/// Longer than any sub of the vendor.
-const MAX_SUB: usize = 128;
 /// Longest name of a source, in characters.
 pub(crate) const MAX_NAME: usize = 200;
 /// Below this the spool could not hold a burst.
@@ -63,18 +63,7 @@ pub(crate) fn topic(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn sub(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let channel = text.split('~').next().unwrap_or_default();
-    let numbered = !channel.is_empty() && channel.bytes().all(|b| b.is_ascii_digit());
-    let parts = text.split('~').collect::<Vec<_>>();
-    let complete = parts.len() >= 2 && parts.iter().all(|part| !part.is_empty());
-    let plain =
-        text.len() <= MAX_SUB && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    if numbered && complete && plain {
-        return Ok(text.to_owned());
-    }
-    let text: String = text.chars().take(MAX_SUB).collect();
-    Err(format!("{text:?} is no sub; one looks like 0~Coinbase~BTC~USD or 5~CCCAGG~BTC~USD"))
+    Sub::parse(text).map(|sub| sub.as_str().to_owned())
 }
 
 pub(crate) fn name(text: &str) -> Result<String, String> {

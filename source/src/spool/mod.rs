@@ -82,6 +82,8 @@ use moving::move_lane;
 
 /// Name of the spool's folder in the state folder.
 pub const FOLDER: &str = "spool";
+/// The lanes' folder in it: a topic may have any name, also that of a file beside them.
+const LANES: &str = "lanes";
 /// Between attempts to write to a disk that refuses.
 const DISK: Bounds = Bounds { floor: Duration::from_millis(50), ceiling: Duration::from_secs(2) };
 
@@ -177,12 +179,13 @@ impl Spool {
     ) -> Result<(Arc<Self>, Recovered), SourceError> {
         let failed = |error| SourceError::Spool { path: folder.to_owned(), error };
         let bytes = limits.bytes.clamp(Limits::LEAST, Limits::MOST);
-        fs::create_dir_all(folder).map_err(failed)?;
+        let lanes = folder.join(LANES);
+        fs::create_dir_all(&lanes).map_err(failed)?;
         let books = Arc::new(Books::open(folder, run));
         let mut recovered = Recovered::default();
         let mut left = BTreeMap::new();
-        for (topic, partition) in lanes_in(folder).map_err(failed)? {
-            let place = folder.join(&topic).join(partition.to_string());
+        for (topic, partition) in lanes_in(&lanes).map_err(failed)? {
+            let place = lanes.join(&topic).join(partition.to_string());
             let (lane, found) =
                 Lane::open(place, topic.as_str().into(), partition, Arc::clone(&books))
                     .map_err(failed)?;
@@ -201,7 +204,7 @@ impl Spool {
             info!(records, bytes, "the spool holds records of an earlier run: they go first");
         }
         let spool = Spool {
-            folder: folder.to_owned(),
+            folder: lanes,
             limits: Limits { bytes },
             books,
             next: Mutex::new(0),

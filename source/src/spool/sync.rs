@@ -99,7 +99,7 @@ impl Lane {
 
     /// The names of segments are the folder's, the name of the folder is that of the one above.
     fn sync_names(&self) -> io::Result<()> {
-        for folder in self.folder.ancestors().take(4) {
+        for folder in self.folder.ancestors().take(5) {
             File::open(folder)?.sync_all()?;
         }
         Ok(())

@@ -308,7 +308,7 @@ proptest! {
         files in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..500), 1..4), ack in proptest::collection::vec(any::<u8>(), 0..200)
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let lane = folder.path().join("raw/0");
+        let lane = folder.path().join("lanes/raw/0");
         fs::create_dir_all(&lane).unwrap();
         fs::write(lane.join("ack"), ack).unwrap();
         for (place, bytes) in files.iter().enumerate() {
@@ -420,7 +420,7 @@ fn what_waits_for_partitions_that_are_gone_goes_where_its_keys_belong() {
     let topic = spool.topic("raw", &[0], true).unwrap();
     assert_eq!(spool.waiting(), bench.waiting());
     assert_eq!(spool.lanes().len(), 1);
-    assert!(!bench.folder.path().join("raw/2").exists());
+    assert!(!bench.folder.path().join("lanes/raw/2").exists());
     bench.spool = Arc::clone(&spool);
     let moved = bench.take_all(0);
     for key in KEYS {
@@ -444,7 +444,7 @@ fn what_waits_for_partitions_that_are_gone_goes_where_its_keys_belong() {
 async fn a_disk_that_refuses_is_waited_for_and_nothing_is_dropped() {
     let mut bench = Bench::new(SMALL);
     let away = bench.folder.path().join("away");
-    fs::rename(bench.folder.path().join("raw"), &away).unwrap();
+    fs::rename(bench.folder.path().join("lanes/raw"), &away).unwrap();
     let mut burst = Burst::new(&bench.spool);
     for key in KEYS {
         burst.push(bench.topic, key.as_bytes(), b"v", 1, None);
@@ -454,7 +454,7 @@ async fn a_disk_that_refuses_is_waited_for_and_nothing_is_dropped() {
         let waits = tokio::time::timeout(Duration::from_secs(20), &mut append).await;
         assert!(waits.is_err(), "there is no folder");
         assert_eq!(bench.spool.drawn(), 0);
-        fs::rename(&away, bench.folder.path().join("raw")).unwrap();
+        fs::rename(&away, bench.folder.path().join("lanes/raw")).unwrap();
         append.await;
     }
     assert!(bench.spool.meter().disk_errors.get() > 5);

@@ -52,8 +52,7 @@ fn start(url: &str, rules: Rules, key: ApiKey) -> Source {
         links: Links {
             gaps,
             answers,
-            last_frame: Arc::default(),
-            last_data: Arc::default(),
+            signs: Arc::new(Signs::new(1)),
             counters: Arc::clone(&counters),
             ages: Arc::new(Mutex::new(vec![vec![]])),
         },

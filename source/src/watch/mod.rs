@@ -43,6 +43,8 @@ impl Default for Patience {
 /// Pairs behind wildcards that are followed one by one; of more the data is published all the same.
 const MOST: usize = 100_000;
 
+/// Without a confirmation, data so many milliseconds after the asking is live.
+const CONFIRMED: i64 = 10_000;
 /// Only their numbers are followed: a hole in an order book's is another matter.
 const TRADES: u8 = 0;
 /// Channels are 0 to 30; what comes on another one is published, and not watched.
@@ -62,6 +64,13 @@ struct Watched {
     sub: Sub,
     /// When the vendor was last asked for it; `None` while it is not (no socket, or refused).
     asked: Option<i64>,
+    /// The vendor has confirmed it since: what comes now is live. What comes before is the latest data it
+    /// has in store, however old its feed is.
+    on: bool,
+    /// Data has come since it was asked for.
+    heard: bool,
+    /// Live data has.
+    live: bool,
     /// When data of it came last, on any socket.
     last: Option<i64>,
     rhythm: Rhythm,
@@ -77,6 +86,15 @@ struct Followed {
     /// Which subs it belongs to: those of one pair are few (a candle's periods).
     subs: Vec<(usize, Option<u8>)>,
     ccseq: Ccseq,
+}
+
+/// A sub whose data has come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revived {
+    /// The sub's number ([`Watch::sub`] names it).
+    pub number: usize,
+    /// The data is live, not what the vendor sends of old with every subscription.
+    pub live: bool,
 }
 
 /// A sub whose data does not come, though it should.
@@ -117,6 +135,9 @@ impl Watch {
         let fresh = |sub: &Sub| Watched {
             sub: sub.clone(),
             asked: None,
+            on: false,
+            heard: false,
+            live: false,
             last: None,
             rhythm: Rhythm::default(),
             alarms: 0,
@@ -157,7 +178,15 @@ impl Watch {
     pub fn asked(&mut self, sub: &Sub, now: i64) {
         if let Some(watched) = self.subs.iter_mut().find(|watched| watched.sub == *sub) {
             watched.asked = Some(now);
+            (watched.on, watched.heard, watched.live) = (false, false, false);
             watched.rhythm.pause();
+        }
+    }
+
+    /// The vendor has confirmed this sub.
+    pub fn confirmed(&mut self, sub: &Sub) {
+        if let Some(watched) = self.subs.iter_mut().find(|watched| watched.sub == *sub) {
+            watched.on = true;
         }
     }
 
@@ -171,8 +200,8 @@ impl Watch {
         }
     }
 
-    /// A data frame came. Returns the number of the sub that has come back to life with it, if one has
-    /// ([`Watch::sub`] names it), and trades that are given up for lack of room.
+    /// A data frame came. Returns the sub that has come back with it, if one has, and trades that are given
+    /// up for lack of room.
     pub fn frame(
         &mut self,
         channel: Option<u8>,
@@ -180,7 +209,7 @@ impl Watch {
         unit: Option<u8>,
         ccseq: Option<u64>,
         now: i64,
-    ) -> (Option<usize>, Option<Missing>) {
+    ) -> (Option<Revived>, Option<Missing>) {
         // An order book's snapshot belongs to the channel of its updates.
         let channel = channel.map(|channel| if channel == 9 { 8 } else { channel });
         let Some(channel) = channel.filter(|channel| usize::from(*channel) < CHANNELS) else {
@@ -281,18 +310,26 @@ impl Followed {
         unit: Option<u8>,
         ccseq: Option<u64>,
         now: i64,
-    ) -> (Option<usize>, Option<Missing>) {
+    ) -> (Option<Revived>, Option<Missing>) {
         let mut revived = None;
         for (at, period) in &self.subs {
             let watched = &mut subs[*at];
             if watched.asked.is_none() || period.is_some() && *period != unit {
                 continue;
             }
-            watched.rhythm.beat(now);
-            if watched.alarms > 0 || watched.last < watched.asked {
-                watched.alarms = 0;
-                revived = Some(*at);
+            // Where the vendor confirms nothing, what comes much later is live all the same.
+            let live = watched.on || watched.asked.is_some_and(|asked| now - asked > CONFIRMED);
+            if live {
+                watched.rhythm.beat(now);
             }
+            if !watched.heard || live && !watched.live {
+                revived = Some(Revived { number: *at, live });
+            }
+            if live {
+                watched.alarms = 0;
+                watched.live = true;
+            }
+            watched.heard = true;
             watched.last = Some(now);
         }
         (revived, ccseq.and_then(|n| self.ccseq.seen(n, now)))

@@ -14,6 +14,7 @@ fn watch(subs: &[&str]) -> Watch {
     watch.want(&subs);
     for sub in &subs {
         watch.asked(sub, T0);
+        watch.confirmed(sub);
     }
     watch
 }
@@ -35,6 +36,7 @@ fn run(
         let findings = watch.check(now, PATIENCE);
         for alarm in findings.alarms {
             watch.asked(&alarm.sub, now);
+            watch.confirmed(&alarm.sub);
             alarms.push((second, alarm.sub.to_string(), alarm.before, findings.useless));
         }
     }
@@ -99,6 +101,7 @@ fn a_sub_that_nobody_asks_for_raises_no_alarm_and_the_pause_is_not_learned() {
     watch.unasked(None);
     assert_eq!(run(&mut watch, 100, 9_000, |_| vec![]), []);
     watch.asked(&sub("0~A~B~USD"), T0 + 9_000_000);
+    watch.confirmed(&sub("0~A~B~USD"));
     let alarms =
         run(
             &mut watch,
@@ -113,16 +116,47 @@ fn a_sub_that_nobody_asks_for_raises_no_alarm_and_the_pause_is_not_learned() {
 }
 
 #[test]
-fn the_first_data_after_each_asking_says_that_the_sub_is_covered() {
-    let mut watch = watch(&["0~A~B~USD", "24~A~B~USD~m", "24~A~B~USD~H"]);
-    let mut frame = |channel, unit, now| watch.frame(Some(channel), b"A~B~USD", unit, None, now).0;
-    assert_eq!(frame(0, None, T0), Some(0));
-    assert_eq!(frame(0, None, T0 + 1), None);
-    assert_eq!(frame(24, Some(b'H'), T0 + 1), Some(2));
-    assert_eq!(frame(24, Some(b'm'), T0 + 1), Some(1));
-    watch.asked(&sub("0~A~B~USD"), T0 + 2);
-    assert_eq!(watch.frame(Some(0), b"A~B~USD", None, None, T0 + 3).0, Some(0));
-    assert_eq!(watch.sub(0), Some(&sub("0~A~B~USD")));
+fn the_first_data_after_each_asking_says_that_the_sub_is_back_and_whether_it_is_live() {
+    let subs = ["0~A~B~USD", "24~A~B~USD~m", "24~A~B~USD~H"].map(sub);
+    let mut watch = Watch::default();
+    watch.want(&subs);
+    subs.iter().for_each(|sub| watch.asked(sub, T0));
+    let revived = |number, live| Some(Revived { number, live });
+    let frame = |watch: &mut Watch, channel, unit, now| {
+        watch.frame(Some(channel), b"A~B~USD", unit, None, now).0
+    };
+    assert_eq!(frame(&mut watch, 0, None, T0), revived(0, false), "what the vendor has in store");
+    assert_eq!(frame(&mut watch, 0, None, T0 + 1), None);
+    watch.confirmed(&subs[0]);
+    assert_eq!(frame(&mut watch, 0, None, T0 + 2), revived(0, true));
+    assert_eq!(frame(&mut watch, 0, None, T0 + 3), None);
+    assert_eq!(frame(&mut watch, 24, Some(b'H'), T0 + 3), revived(2, false));
+    // The vendor confirms nothing: what comes much later is live all the same.
+    assert_eq!(frame(&mut watch, 24, Some(b'H'), T0 + 20_000), revived(2, true));
+    assert_eq!(frame(&mut watch, 24, Some(b'm'), T0 + 20_000), revived(1, true));
+    watch.asked(&subs[0], T0 + 30_000);
+    assert_eq!(frame(&mut watch, 0, None, T0 + 30_001), revived(0, false));
+    assert_eq!(watch.sub(0), Some(&subs[0]));
+}
+
+#[test]
+fn a_stuck_feed_that_answers_with_what_it_has_in_store_is_left_all_the_same() {
+    let mut watch = watch(&["0~A~B~USD"]);
+    assert_eq!(run(&mut watch, 0, 300, |_| vec![(0, "A~B~USD")]), []);
+    let (mut alarms, mut useless) = (vec![], false);
+    for second in 300..900 {
+        let now = T0 + second * 1000;
+        let findings = watch.check(now, PATIENCE);
+        useless |= findings.useless;
+        for alarm in findings.alarms {
+            alarms.push(alarm.before);
+            watch.asked(&alarm.sub, now);
+            watch.frame(Some(0), b"A~B~USD", None, None, now + 1);
+            watch.confirmed(&alarm.sub);
+        }
+    }
+    assert_eq!(alarms[..2], [0, 1]);
+    assert!(useless && alarms.len() < 5, "{alarms:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tickpanda_model::limit::RAW_RECORD;
 
 use super::*;
 use crate::backoff::Bounds;
+use crate::clock::now_ms;
 use crate::history::job::{Asker, Job, Pair};
 use crate::history::jobs;
 use crate::machine::Name;
@@ -384,16 +385,6 @@ async fn rows_that_fit_into_no_page_go_to_the_spool_as_they_are() {
     let sent = std::mem::take(&mut out.0.lock().unwrap().sent);
     assert_eq!((sent.len(), vendor.asked().len()), (4, 5));
     assert!(sent.iter().all(|(_, value, _)| value.len() > RAW_RECORD));
-}
-
-#[test]
-fn a_clock_that_is_set_back_makes_no_wait_longer() {
-    let mut clock = Clock { ms: 1000, read: Instant::now() };
-    assert_eq!(clock.now(5000), 5000);
-    clock.read -= Duration::from_secs(2);
-    let later = clock.now(1000);
-    assert!((7000..8000).contains(&later), "{later}");
-    assert_eq!(clock.now(90_000), 90_000);
 }
 
 #[tokio::test]

@@ -114,6 +114,13 @@ fn the_wait_grows_until_data_comes_not_only_a_socket() {
     assert_eq!(waits, [6, 12, 25, 50, 75, 75], "1.25 times 5, 10, 20, 40, 60, 60");
     region.step(Event::Tick, at(now));
     region.step(Event::Opened, at(now));
+    // Nor what the vendor has in store.
+    region.step(welcome(), at(now));
+    region.step(Event::PublishMessage { frames: 20 }, at(now));
+    let mut dropped = region.clone();
+    dropped.step(ended(CauseKind::Closed), at(now));
+    assert_eq!((dropped.wake().unwrap() - T0 - now) / 1000, 75);
+    region.step(Event::Said(Said::Loaded), at(now));
     region.step(Event::PublishMessage { frames: 1 }, at(now));
     region.step(ended(CauseKind::Closed), at(now));
     assert_eq!((region.wake().unwrap() - T0 - now) / 1000, 6);
