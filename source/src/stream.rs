@@ -340,7 +340,19 @@ impl Running {
             Effect::Unasked(sub) => self.watch.unasked(Some(&sub)),
             Effect::Covered(sub) => {
                 let _ = links.answers.send(SubAnswer { sub: sub.clone(), refused: None });
-                let _ = links.gaps.send(Notice::Covered(sub, self.wall(now)));
+                // The vendor's word alone ends no silence: it said the same before it fell silent.
+                if !self.watch.is_silent(&sub) {
+                    let _ = links.gaps.send(Notice::Covered(sub, self.wall(now)));
+                }
+            }
+            Effect::Lost { reason: Reason::Silent, last } => {
+                self.watch.unasked(None);
+                for (sub, last_data, _) in self.watch.ages() {
+                    let since = self.wall(last_data.unwrap_or(last));
+                    let lost = Notice::Lost(vec![sub.clone()], since, Reason::Silent);
+                    let _ = links.gaps.send(lost);
+                }
+                let _ = links.gaps.send(Notice::Ended(self.wall(now)));
             }
             Effect::Lost { last, reason } => {
                 self.watch.unasked(None);

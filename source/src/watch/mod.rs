@@ -266,6 +266,11 @@ impl Watch {
         findings
     }
 
+    /// Whether an alarm of this sub was raised, and no data has come since.
+    pub fn is_silent(&self, sub: &Sub) -> bool {
+        self.subs.iter().any(|watched| watched.alarms > 0 && watched.sub == *sub)
+    }
+
     /// For each sub when data came last, milliseconds since the epoch, and whether it is silent against
     /// its rhythm.
     pub fn ages(&self) -> impl Iterator<Item = (&Sub, Option<i64>, bool)> {
