@@ -3,8 +3,9 @@
 //! began is known at the next start.
 //!
 //! A gap reaches from the last frame of any kind on the sub's socket to the first moment at which the sub is
-//! served again: its first data, or the vendor's word that it is subscribed, whichever comes first. What
-//! the vendor sent in between, this source can't have.
+//! served again: its first data, or the vendor's word that it is subscribed, whichever comes first; what
+//! the vendor sent in between, this source can't have. A sub that fell silent on a live socket has a gap
+//! from its own last data to its next: there the vendor's word proves nothing.
 
 use std::collections::BTreeMap;
 

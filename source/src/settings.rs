@@ -23,6 +23,7 @@ use tickpanda_model::topic;
 use crate::api_key::ApiKey;
 use crate::backoff::Bounds;
 use crate::error::SourceError;
+use crate::history::client::REQUEST_TIMEOUT;
 use crate::history::settings::BudgetArgs;
 use crate::machine::{history, streaming};
 use crate::watch::Patience;
@@ -176,6 +177,8 @@ pub struct Rules {
     pub patience: Patience,
     /// The history's.
     pub history: history::Rules,
+    /// A whole REST request, body included.
+    pub request: Duration,
     /// How long the raw topic may be missing at the start.
     pub topic_patience: Duration,
     /// How long stopping may take: what is unpublished by then waits in the spool for the next start.
@@ -213,6 +216,7 @@ impl Default for Rules {
             room: Duration::from_secs(60),
             patience: Patience::default(),
             history: history::Rules::default(),
+            request: REQUEST_TIMEOUT,
             topic_patience: Duration::from_secs(10),
             drain: Duration::from_millis(700),
         }

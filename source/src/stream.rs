@@ -348,6 +348,15 @@ impl Running {
                 let _ = links.answers.send(SubAnswer { sub: sub.clone(), refused: None });
                 let _ = links.gaps.send(Notice::Covered(sub, self.wall(now), false));
             }
+            Effect::Lost { reason: Reason::Silent, last } => {
+                self.watch.unasked(None);
+                for (sub, last_data, _) in self.watch.ages() {
+                    let since = self.wall(last_data.unwrap_or(last));
+                    let lost = Notice::Lost(vec![sub.clone()], since, Reason::Silent);
+                    let _ = links.gaps.send(lost);
+                }
+                let _ = links.gaps.send(Notice::Ended(self.wall(now)));
+            }
             Effect::Lost { last, reason } => {
                 self.watch.unasked(None);
                 let subs: Vec<Sub> = self.watch.ages().map(|(sub, ..)| sub.clone()).collect();

@@ -15,7 +15,7 @@ use crate::error::SourceError;
 use crate::rest;
 
 /// A whole request, body included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// 2,001 candles are about 400 kB.
 const MAX_BODY: usize = 8 << 20;
 
@@ -36,7 +36,7 @@ impl Client {
         Self::with_timeout(base, api_key, REQUEST_TIMEOUT)
     }
 
-    /// As [`new`](Self::new), for tests that do not wait so long.
+    /// As [`new`](Self::new), with another limit for a whole request: tests do not wait so long.
     pub(crate) fn with_timeout(
         base: Url,
         api_key: ApiKey,

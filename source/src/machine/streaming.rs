@@ -165,7 +165,8 @@ pub enum Effect {
     Unasked(Sub),
     /// The vendor says that this sub is on.
     Covered(Sub),
-    /// The socket is gone: nothing came after `last`.
+    /// The socket is gone: nothing came after `last`, or, where it was silent, nothing of a sub after its
+    /// own last data.
     Lost {
         /// When the last frame of any kind came, milliseconds since the epoch.
         last: i64,
@@ -699,8 +700,13 @@ impl Region {
     fn end(&mut self, cause: Cause, at: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Stage::Open { last, .. } = self.stage {
+            // Where heartbeats went on without data, they prove nothing of any sub.
+            let reason = match cause.kind {
+                CauseKind::NoData => Reason::Silent,
+                _ => Reason::NoConnection,
+            };
             effects.push(Effect::Close);
-            effects.push(Effect::Lost { last, reason: Reason::NoConnection });
+            effects.push(Effect::Lost { last, reason });
         }
         self.asked.clear();
         self.loading = 0;

@@ -223,7 +223,8 @@ impl Running {
         }
 
         // History.
-        let client = Client::new(settings.rest_url.clone(), settings.api_key.clone())?;
+        let (rest_url, api_key) = (settings.rest_url.clone(), settings.api_key.clone());
+        let client = Client::with_timeout(rest_url, api_key, settings.rules.request)?;
         let out = past::PastOut::new(&settings, &spool, raw, &counters, handle.clone(), &notices);
         let home = past::Shared::new(Arc::clone(&driver), past_inbox);
         receivers.spawn(past::work(home, client, out, wished, stop.clone()));
