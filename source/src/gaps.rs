@@ -41,6 +41,9 @@ struct Kept {
     /// When a socket, or an attempt, ended last: milliseconds since the epoch.
     #[serde(default)]
     ended_at: i64,
+    /// When an attempt began last.
+    #[serde(default)]
+    began_at: i64,
     #[serde(default)]
     coverage: Coverage,
 }
@@ -58,6 +61,8 @@ pub enum Notice {
     Missing(Sub, String, Missing),
     /// Frames of this key are gone from the spool: how many, from when to when.
     Spool(String, Kind, u64, i64, i64),
+    /// An attempt to open a socket began then.
+    Began(i64),
     /// A socket or an attempt ended then.
     Ended(i64),
     /// What became of a gap's candles.
@@ -114,8 +119,10 @@ impl<T: Tell> Gaps<T> {
         let mark = std::fs::read_to_string(&alive).ok().and_then(|text| text.trim().parse().ok());
         let mark: i64 = mark.unwrap_or(0);
         let last = mark.max(spooled.unwrap_or(0));
-        // After a crash the socket may have lived for as long as the mark is wide.
-        let lived = if mark > 0 { mark + 1000 } else { 0 };
+        // After a crash the socket may have lived for as long as the mark is wide after the last that is
+        // known of it; one that was killed within its first second has not left a mark.
+        let known = last.max(kept.began_at);
+        let lived = if known > 0 { known + 1000 } else { 0 };
         let before = Before { last_frame: last, ended_at: kept.ended_at.max(lived) };
         let told = kept.coverage.begin(last);
         let mut first = kept.coverage.open_gaps();
@@ -184,6 +191,10 @@ impl<T: Tell> Gaps<T> {
             Notice::Missing(sub, key, missing) => coverage.missing(&sub, &key, missing),
             Notice::Spool(key, kind, count, from, to) => {
                 coverage::lost_frames(&key, kind, count, from, to)
+            }
+            Notice::Began(at) => {
+                self.kept.began_at = self.kept.began_at.max(at);
+                Told::default()
             }
             Notice::Ended(at) => {
                 self.kept.ended_at = self.kept.ended_at.max(at);
@@ -282,7 +293,7 @@ mod tests {
         assert_eq!(heard.0.lock().unwrap().0, []);
         // It was killed; its last frame is in the spool.
         let (heard, before) = run(dir.path(), Some(5_000), vec![]).await;
-        assert_eq!(before, Before { last_frame: 5_000, ended_at: 2_000 });
+        assert_eq!(before, Before { last_frame: 5_000, ended_at: 6_000 });
         let told = heard.0.lock().unwrap().0.clone();
         assert_eq!((told.len(), told[0].gap_from, told[0].state), (1, 5_000, GapState::Open));
         // Killed again before the vendor came back: told again, the same gap.
@@ -296,6 +307,15 @@ mod tests {
         drop(heard);
         let (_, before) = run(dir.path(), None, vec![]).await;
         assert_eq!(before.ended_at, 11_000, "it lived until its last mark, and a second more");
+    }
+
+    #[tokio::test]
+    async fn who_is_killed_within_the_first_second_waits_as_long_as_anybody() {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), None, vec![Notice::Began(1_000)]).await;
+        // Without a frame, and with one that is in the spool.
+        assert_eq!(run(dir.path(), None, vec![]).await.1.ended_at, 2_000);
+        assert_eq!(run(dir.path(), Some(1_700), vec![]).await.1.ended_at, 2_700);
     }
 
     #[tokio::test]

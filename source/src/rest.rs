@@ -13,6 +13,7 @@ use tickpanda_model::key::PairKey;
 use tickpanda_model::time::Bucket;
 
 use crate::spool::Headers;
+use crate::vendor::clean;
 
 /// What to do with an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,9 +124,7 @@ pub fn react(status: u16, retry_after: Option<u64>, body: &[u8]) -> Reaction {
         .or_else(|| fields.get("Err").and_then(|err| err.get("message")))
         .and_then(Value::as_str)
         .unwrap_or("no message");
-    let message: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
-    // It goes on to logs, replies and gaps.
-    let message = tickpanda_program::hidden(&message);
+    let message = clean(message);
     let kind = fields.get("Type").and_then(Value::as_u64);
     let parameter = fields.get("ParamWithError").and_then(Value::as_str);
     let what = format!("HTTP {status}: {message}");

@@ -42,8 +42,8 @@ use crate::machine::streaming::{Cause, CauseKind, Effect, Event};
 use crate::machine::{self, Level};
 use crate::routes::{Known, Routes};
 use crate::spool::{Burst, Spool, TopicId};
-use crate::sub::Sub;
-use crate::vendor::said;
+use crate::sub::{Kind, Sub};
+use crate::vendor::{clean, said};
 use crate::watch::{Patience, Watch};
 
 /// A peer that does not take our few bytes in this time is gone.
@@ -217,6 +217,22 @@ impl Stream {
         }
     }
 
+    /// Whether this is no data but an answer that nobody knows, and repeats the key it was shown. Then it
+    /// goes nowhere, and is counted.
+    fn is_to_be_withheld(&self, data: Data, frame: &[u8]) -> bool {
+        // Of what is known to be data there is far too much to look into.
+        let withheld = Kind::of(data.channel) == Kind::Other && self.api_key.is_in(frame);
+        if withheld {
+            if self.links.counters.withheld.get() == 0 {
+                warn!(
+                    "a frame is not published, because the API key is in it; further ones are counted"
+                );
+            }
+            self.links.counters.withheld.add(1);
+        }
+        withheld
+    }
+
     /// A socket, or why there is none.
     fn connect(&self) -> Opening {
         let (url, key, limit) = (self.url.clone(), self.api_key.clone(), self.connect_timeout);
@@ -310,7 +326,11 @@ impl Running {
         let links = &self.stream.links;
         let now = self.stream.driver.clock().ms();
         match effect {
-            Effect::Connect => self.link = Link::Opening(self.stream.connect()),
+            Effect::Connect => {
+                // Should the process die at once, the next one knows that it must wait.
+                let _ = links.gaps.send(Notice::Began(self.wall(now)));
+                self.link = Link::Opening(self.stream.connect());
+            }
             Effect::Send(text) => {
                 if let Link::Open(socket) = &mut self.link {
                     let sent = timeout(SEND_TIMEOUT, socket.send(Message::text(text))).await;
@@ -438,7 +458,8 @@ impl Running {
         let (frames, _) = self.buffers.burst.counts();
         if frames > 0 {
             self.step(Event::PublishMessage { frames }).await?;
-        } else if self.buffers.controls.is_empty() {
+        } else if self.buffers.controls.is_empty() && matches!(received, Received::Frames) {
+            // An end is no sign of life: it may be found out long after the last frame.
             self.step(Event::Alive).await?;
         }
         // All of them before anything is done: a 401 behind a welcome that can't be answered any more
@@ -552,13 +573,14 @@ impl Running {
                 // Tungstenite answers pings by itself, when it is read from next.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
                 Message::Close(frame) => {
-                    let reason = frame.map(|f| format!(" ({} {})", f.code, f.reason));
+                    let reason = frame.map(|f| format!(" ({} {})", f.code, clean(&f.reason)));
                     let reason = reason.unwrap_or_default();
                     return Poll::Ready(Received::Closed(format!("closed by the vendor{reason}")));
                 }
             };
             match classify(&frame, &mut buffers.key) {
                 Class::Control(control) => buffers.controls.push((control, frame)),
+                Class::Data(data) if stream.is_to_be_withheld(data, &frame) => {}
                 Class::Data(data) => {
                     stream.links.last_data.store(wall, Ordering::Relaxed);
                     buffers.data(watch, data, &frame, (wall, clock));

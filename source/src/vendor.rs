@@ -97,16 +97,26 @@ pub fn said(control: Control, frame: &[u8]) -> Said {
 }
 
 /// Vendor text, fit for one log line.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     // It goes on: to `/state`, `/ready`, replies. Should the vendor say our key, nobody else has to know.
-    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
-    tickpanda_program::hidden(&text)
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    // Cut first, it might end in the first half of a key.
+    tickpanda_program::hidden(&text).chars().take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::classify::{Class, classify};
+
+    #[test]
+    fn of_a_key_that_the_vendor_says_not_even_a_part_is_left_where_its_text_is_cut() {
+        tickpanda_program::hide("s3cret-of-the-vendors-text");
+        let text = format!("{}s3cret-of-the-vendors\n-text", "x".repeat(MAX_TEXT - 10));
+        let shown = clean(&text);
+        assert!(shown.ends_with("xx(hidden)"), "{shown}");
+        assert_eq!(clean(&"x".repeat(1000)).len(), MAX_TEXT);
+    }
 
     #[test]
     fn each_control_frame_is_understood_by_its_type_and_message() {

@@ -93,11 +93,12 @@ pub async fn run_backfill(
         return Err(SourceError::Incomplete { what: "stopped before it began".to_owned() });
     };
     let raw = spool.topic(&settings.raw_topic, &partitions, true)?;
+    let api_key = settings.api_key.clone();
     let client = Client::new(settings.rest_url, settings.api_key)?;
     ledger.started(run, now_ms())?;
     let cluster = Cluster { brokers: settings.brokers.as_slice().into() };
     let mut publishers = Publishers::start(&spool, cluster, Duration::from_millis(5));
-    let out = Pages { burst: Burst::new(&spool), spool: Arc::clone(&spool), raw };
+    let out = Pages { burst: Burst::new(&spool), spool: Arc::clone(&spool), raw, api_key };
     let fetched = tokio::select! {
         fetched = backfill::backfill(settings.plan, client, settings.rules, out, &shutdown) => fetched,
         error = publishers.broken() => return Err(error),
@@ -123,7 +124,9 @@ pub async fn run_backfill(
             format!("{waiting} bodies are fetched and not published; run the same command again");
         return fetched.and(Err(SourceError::Incomplete { what }));
     }
-    fetched
+    let report = fetched?;
+    info!("backfill is finished: {}", report.words);
+    Ok(report)
 }
 
 /// Bodies to the spool.
@@ -131,6 +134,7 @@ struct Pages {
     burst: Burst,
     spool: Arc<Spool>,
     raw: TopicId,
+    api_key: ApiKey,
 }
 
 impl Publish for Pages {
@@ -144,6 +148,10 @@ impl Publish for Pages {
         // A history that is thrown away by its own successor would be fetched for nothing.
         if self.spool.waiting() > 0 && self.spool.bytes() > self.spool.limit() / 2 {
             return Err("much of it waits for the broker already".to_owned());
+        }
+        if self.api_key.is_in(body) {
+            warn!(pair = key, "an answer is not published, because the API key is in it");
+            return Ok(());
         }
         self.burst.push(self.raw, key.as_bytes(), body, received_at, Some(&headers));
         self.burst.take_counts();
