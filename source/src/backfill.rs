@@ -43,6 +43,8 @@ pub struct Report {
     pub pages: u64,
     /// Rows in them.
     pub rows: u64,
+    /// All of that in words, for the last line.
+    pub words: String,
 }
 
 /// Fetches what the plan wants, until everything is there or `shutdown` is cancelled. The caller holds
@@ -157,7 +159,8 @@ fn judge(state: State, stopped: Option<&str>) -> Result<Report, SourceError> {
     if missed.len() > NAMED {
         names.push(format!("and {} more", missed.len() - NAMED));
     }
-    let report = Report { came: state.came, missed, pages: far.pages, rows: far.rows };
+    let words = String::new();
+    let report = Report { came: state.came, missed, pages: far.pages, rows: far.rows, words };
     let all = report.came.len() + report.missed.len() + state.region.jobs.len();
     let came = format!(
         "{} of {all} came, {} pages with {} rows",
@@ -178,8 +181,7 @@ fn judge(state: State, stopped: Option<&str>) -> Result<Report, SourceError> {
             } else {
                 ""
             };
-            info!("backfill is finished: {came}{open}");
-            Ok(report)
+            Ok(Report { words: format!("{came}{open}"), ..report })
         }
         None => {
             let hint = if failed { format!("; {again} to try what failed") } else { String::new() };

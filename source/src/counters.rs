@@ -15,6 +15,8 @@ pub struct Counters {
     pub bytes: Count,
     /// REST bodies handed on for publishing.
     pub bodies: Count,
+    /// Frames and bodies that are not published, because the API key is in them.
+    pub withheld: Count,
     /// Sockets, and attempts, that ended, by cause.
     pub ends: Tally<1>,
     /// Alarms of watchdogs: `socket` (no frame of any kind), `data` (a sub that fell silent), `from_start`

@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(heard.0.lock().unwrap().0, []);
         // It was killed; its last frame is in the spool.
         let (heard, before) = run(dir.path(), Some(5_000), vec![]).await;
-        assert_eq!(before, Before { last_frame: 5_000, ended_at: 2_000 });
+        assert_eq!(before, Before { last_frame: 5_000, ended_at: 6_000 });
         let told = heard.0.lock().unwrap().0.clone();
         assert_eq!((told.len(), told[0].gap_from, told[0].state), (1, 5_000, GapState::Open));
         // Killed again before the vendor came back: told again, the same gap.

@@ -42,8 +42,8 @@ use crate::machine::streaming::{Cause, CauseKind, Effect, Event};
 use crate::machine::{self, Level};
 use crate::routes::{Known, Routes};
 use crate::spool::{Burst, Spool, TopicId};
-use crate::sub::Sub;
-use crate::vendor::said;
+use crate::sub::{Kind, Sub};
+use crate::vendor::{clean, said};
 use crate::watch::{Patience, Revived, Watch};
 
 /// A peer that does not take our few bytes in this time is gone.
@@ -213,6 +213,22 @@ impl Stream {
             };
             running.step(event).await?;
         }
+    }
+
+    /// Whether this is no data but an answer that nobody knows, and repeats the key it was shown. Then it
+    /// goes nowhere, and is counted.
+    fn is_to_be_withheld(&self, data: Data, frame: &[u8]) -> bool {
+        // Of what is known to be data there is far too much to look into.
+        let withheld = Kind::of(data.channel) == Kind::Other && self.api_key.is_in(frame);
+        if withheld {
+            if self.links.counters.withheld.get() == 0 {
+                warn!(
+                    "a frame is not published, because the API key is in it; further ones are counted"
+                );
+            }
+            self.links.counters.withheld.add(1);
+        }
+        withheld
     }
 
     /// A socket, or why there is none.
@@ -445,7 +461,8 @@ impl Running {
         let (frames, _) = self.buffers.burst.counts();
         if frames > 0 {
             self.step(Event::PublishMessage { frames }).await?;
-        } else if self.buffers.controls.is_empty() {
+        } else if self.buffers.controls.is_empty() && matches!(received, Received::Frames) {
+            // An end is no sign of life: it may be found out long after the last frame.
             self.step(Event::Alive).await?;
         }
         // All of them before anything is done: a 401 behind a welcome that can't be answered any more
@@ -562,14 +579,14 @@ impl Running {
                 // Tungstenite answers pings by itself, when it is read from next.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
                 Message::Close(frame) => {
-                    let words = |reason: &str| crate::vendor::clean(reason);
-                    let reason = frame.map(|f| format!(" ({} {})", f.code, words(&f.reason)));
+                    let reason = frame.map(|f| format!(" ({} {})", f.code, clean(&f.reason)));
                     let reason = reason.unwrap_or_default();
                     return Poll::Ready(Received::Closed(format!("closed by the vendor{reason}")));
                 }
             };
             match classify(&frame, &mut buffers.key) {
                 Class::Control(control) => buffers.controls.push((control, frame)),
+                Class::Data(data) if stream.is_to_be_withheld(data, &frame) => {}
                 Class::Data(data) => {
                     buffers.data(watch, data, &frame, (wall, clock));
                 }

@@ -114,6 +114,15 @@ mod tests {
     use crate::classify::{Class, classify};
 
     #[test]
+    fn of_a_key_that_the_vendor_says_not_even_a_part_is_left_where_its_text_is_cut() {
+        tickpanda_program::hide("s3cret-of-the-vendors-text");
+        let text = format!("{}s3cret-of-the-vendors\n-text", "x".repeat(MAX_TEXT - 10));
+        let shown = clean(&text);
+        assert!(shown.ends_with("xx(hidden)"), "{shown}");
+        assert_eq!(clean(&"x".repeat(1000)).len(), MAX_TEXT);
+    }
+
+    #[test]
     fn each_control_frame_is_understood_by_its_type_and_message() {
         let text = String::from;
         for (frame, expected) in [

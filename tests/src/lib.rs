@@ -1,5 +1,6 @@
 //! What the tests that cross rooms share.
 
+pub mod account;
 pub mod audit;
 pub mod demo;
 pub mod hostile;

@@ -76,15 +76,21 @@ impl Process {
         (self.wait(), start.elapsed())
     }
 
+    /// How it ended by itself, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().expect("it can be waited for")?;
+        // What it said last is in the log then.
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader ends with the log");
+        }
+        Some(status)
+    }
+
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                // What it said last is in the log then.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().expect("the reader ends with the log");
-                }
+            if let Some(status) = self.has_ended() {
                 return status;
             }
             assert!(Instant::now() < deadline, "{} does not end", self.name);

@@ -39,6 +39,11 @@ impl Source {
         Source(Process::start("source", command))
     }
 
+    /// One that a command of the test's own has started.
+    pub fn of(process: Process) -> Self {
+        Source(process)
+    }
+
     /// SIGTERM; how it ended, and after how long.
     pub fn stop(self) -> (ExitStatus, Duration) {
         self.0.stop()
@@ -48,9 +53,10 @@ impl Source {
     pub fn http(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let log = self.log().join("\n");
-            let found = log.split("http://").skip(1).find_map(|rest| rest.split_once("/ready"));
-            if let Some((address, _)) = found {
+            let log = self.log();
+            let before = log.iter().find_map(|line| line.split_once(" serves /live"));
+            if let Some((_, address)) = before.and_then(|(before, _)| before.split_once("http://"))
+            {
                 return address.to_owned();
             }
             assert!(Instant::now() < deadline, "the source does not say where it serves HTTP");

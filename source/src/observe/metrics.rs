@@ -47,6 +47,8 @@ fn received(seen: &Observed, to: &mut Page<'_, '_>) -> fmt::Result {
     to.counter("received_frames", "Data frames received by WebSocket", totals.frames)?;
     to.counter("received_bytes", "Bytes of the data frames", totals.bytes)?;
     to.counter("received_bodies", "REST bodies received for publishing", totals.bodies)?;
+    let help = "Frames and bodies that are not published, because the API key is in them";
+    to.counter("withheld_records", help, totals.withheld)?;
     to.counters("rest_requests", "REST requests, by outcome", ["outcome"], &totals.requests)?;
     to.counters("reconnects", "Connections that ended, by cause", ["cause"], &totals.reconnects)?;
     let help = "Gaps written down, by kind and reason";

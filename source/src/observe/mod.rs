@@ -146,6 +146,8 @@ pub struct Totals {
     pub bytes: u64,
     /// REST bodies handed on for publishing.
     pub bodies: u64,
+    /// Frames and bodies that were not, because the API key is in them.
+    pub withheld: u64,
     /// Records acknowledged by the broker.
     pub published: u64,
     /// Of these, those that say only size and hash of a frame larger than the topic takes.

@@ -144,7 +144,9 @@ pub async fn run_backfill(
             format!("{waiting} bodies are fetched and not published; run the same command again");
         return fetched.and(Err(SourceError::Incomplete { what }));
     }
-    fetched
+    let report = fetched?;
+    info!("backfill is finished: {}", report.words);
+    Ok(report)
 }
 
 /// Bodies to the spool.

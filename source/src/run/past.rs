@@ -171,6 +171,7 @@ impl Publish for PastOut {
         if self.keys.iter().any(|api_key| api_key.is_in(body)) {
             // A refusal that repeats what it refuses. Nothing else of the vendor's has it.
             warn!(pair = key, "an answer is not published, because the API key is in it");
+            self.counters.withheld.add(1);
             return Ok(());
         }
         self.burst.push(self.topic, key.as_bytes(), body, received_at, Some(&headers));

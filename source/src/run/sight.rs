@@ -50,6 +50,7 @@ impl Observe for Sight {
                 frames: counters.frames.get(),
                 bytes: counters.bytes.get(),
                 bodies: counters.bodies.get(),
+                withheld: counters.withheld.get(),
                 published: meter.published.get(),
                 too_large: meter.too_large.get(),
                 publish_retries: meter.retries.get(),

@@ -65,7 +65,7 @@ impl Tell for Teller {
             }
             let Ok(pair) = Pair::new(&repair.market, &repair.base, &repair.quote) else { continue };
             let (from, to) = (repair.from, repair.to);
-            let job = Job::gap(name(from, to), pair, from, to, now_ms());
+            let job = Job::gap(name(&repair), pair, from, to, now_ms());
             self.push(&coverage::candles(&repair, GapState::Open, "they are being fetched"));
             // Full: they stay owed, and are asked for again.
             all &= self.wishes.try_send(Event::FetchHistoricalData(Box::new(job))).is_ok();
@@ -76,14 +76,16 @@ impl Tell for Teller {
     }
 }
 
-/// A gap's name in the history: its ends.
-fn name(from: i64, to: i64) -> String {
-    format!("{from}~{to}")
+/// A gap's name in the history: its ends and its pair. All pairs of a socket have the same ends.
+fn name(repair: &Repair) -> String {
+    let Repair { market, base, quote, from, to } = repair;
+    format!("{from}~{to}~{market}~{base}~{quote}")
 }
 
 /// The gap of that name.
 pub(super) fn repair_of(name: &str, pair: &Pair) -> Option<Repair> {
-    let (from, to) = name.split_once('~')?;
+    let mut ends = name.splitn(3, '~');
+    let (from, to) = (ends.next()?, ends.next()?);
     Some(Repair {
         market: pair.market.clone(),
         base: pair.base.clone(),
@@ -91,4 +93,33 @@ pub(super) fn repair_of(name: &str, pair: &Pair) -> Option<Repair> {
         from: from.parse().ok()?,
         to: to.parse().ok()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Moment;
+    use crate::machine::history::{Region, Rules};
+
+    fn gap(base: &str) -> Repair {
+        let [market, base, quote] = ["Coinbase", base, "USD"].map(str::to_owned);
+        Repair { market, base, quote, from: 1_773_144_000_000, to: 1_773_144_005_000 }
+    }
+
+    #[test]
+    fn pairs_that_have_a_gap_at_the_same_time_are_all_repaired_and_each_once() {
+        let now = 1_773_144_006_000;
+        let mut region = Region::new(Rules::default(), None, now);
+        for base in ["BTC", "ETH", "SOL", "ETH"] {
+            let repair = gap(base);
+            let pair = Pair::new(&repair.market, &repair.base, &repair.quote).unwrap();
+            let name = name(&repair);
+            assert_eq!(repair_of(&name, &pair), Some(repair.clone()));
+            let job = Job::gap(name, pair, repair.from, repair.to, now);
+            let at = Moment { ms: now, roll: 0.0 };
+            region.step(Event::FetchHistoricalData(Box::new(job)), at);
+        }
+        let bases: Vec<&str> = region.jobs().iter().map(|job| job.pair.base.as_str()).collect();
+        assert_eq!(bases, ["BTC", "ETH", "SOL"]);
+    }
 }

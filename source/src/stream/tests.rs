@@ -221,6 +221,28 @@ async fn subscribes_again_after_every_end_of_a_connection_and_never_too_early() 
 }
 
 #[tokio::test]
+async fn a_gap_begins_with_the_last_frame_though_the_end_is_found_out_later() {
+    let streamer = Streamer::bind().await;
+    let mut source = start(&streamer.url, rules(), key());
+    let mut socket = welcome(&streamer).await;
+    socket.send(Message::text(TRADE)).await.unwrap();
+    let received_at = receive(&mut source.taker, 1).await[0].received_at;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(socket); // without a close frame
+    let lost = in_time(async {
+        loop {
+            if let Some(Notice::Lost(_, last, _)) = source.heard.recv().await {
+                return last;
+            }
+        }
+    });
+    let late = lost.await - received_at;
+    assert!((-2..100).contains(&late), "{late} ms after the last frame");
+    source.shutdown.cancel();
+    in_time(source.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_accepts_and_drops_is_called_less_and_less_often() {
     let streamer = Streamer::bind().await;
     let source = start(&streamer.url, rules(), key());

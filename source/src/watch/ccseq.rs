@@ -67,7 +67,9 @@ impl Ccseq {
         if n > next {
             self.holes.push_back(Hole { first: next, last: n - 1, from: before, to: now });
         }
-        if self.holes.len() > MOST { self.holes.pop_front().map(Missing::from) } else { None }
+        let oldest =
+            self.holes.front().map(|hole| hole.from).filter(|_| self.holes.len() > MOST)?;
+        self.give_up(|hole| hole.from == oldest).pop()
     }
 
     /// A number that was skipped has come after all.
@@ -91,11 +93,30 @@ impl Ccseq {
 
     /// What has been waited for longer than `patience` milliseconds, and is given up.
     pub fn overdue(&mut self, now: i64, patience: i64) -> Vec<Missing> {
-        // Not in order of age: filling a hole in its middle leaves two of the same age.
-        let (gone, kept) = self.holes.iter().partition(|hole| now - hole.to > patience);
-        let gone: VecDeque<Hole> = gone;
+        let waits: Vec<i64> = (self.holes.iter())
+            .filter(|hole| now - hole.to <= patience)
+            .map(|hole| hole.from)
+            .collect();
+        self.give_up(|hole| !waits.contains(&hole.from))
+    }
+
+    /// Gives holes up. Those that begin with the same moment are one: by it a gap is told apart from
+    /// others, and trades that arrive together, or a hole that was filled in its middle, leave several.
+    fn give_up(&mut self, which: impl Fn(&Hole) -> bool) -> Vec<Missing> {
+        let (gone, kept) = self.holes.iter().partition(|hole| which(hole));
         self.holes = kept;
-        gone.into_iter().map(Missing::from).collect()
+        let gone: VecDeque<Hole> = gone;
+        let mut missing: Vec<Missing> = Vec::new();
+        for hole in gone.into_iter().map(Missing::from) {
+            match missing.iter_mut().find(|other| other.from == hole.from) {
+                Some(other) => {
+                    other.count += hole.count;
+                    other.to = other.to.max(hole.to);
+                }
+                None => missing.push(hole),
+            }
+        }
+        missing
     }
 
     /// Whether a hole is waited for.
@@ -118,8 +139,33 @@ mod tests {
         }
         assert_eq!(ccseq.overdue(1400, 5000), []);
         let missing = |first, count| Missing { first, count, from: 1100, to: 1200 };
-        assert_eq!(ccseq.overdue(7000, 5000), [missing(12, 1), missing(14, 1)]);
+        assert_eq!(ccseq.overdue(7000, 5000), [missing(12, 2)]);
         assert_eq!(ccseq.overdue(9000, 5000), [], "said once");
+    }
+
+    #[test]
+    fn holes_among_trades_that_arrive_together_are_one_when_the_last_of_them_is_overdue() {
+        let mut ccseq = Ccseq::default();
+        for (n, now) in [(1, 100), (3, 100), (5, 100), (7, 190), (9, 200)] {
+            assert_eq!(ccseq.seen(n, now), None);
+        }
+        assert_eq!(
+            ccseq.overdue(1150, 1000),
+            [],
+            "7 came after 5, and so did what is between them"
+        );
+        let missing = |first, count, from, to| Missing { first, count, from, to };
+        assert_eq!(ccseq.overdue(1191, 1000), [missing(2, 3, 100, 190)]);
+        assert_eq!(ccseq.overdue(1201, 1000), [missing(8, 1, 190, 200)]);
+    }
+
+    #[test]
+    fn more_holes_than_are_waited_for_are_given_up_oldest_first() {
+        let mut ccseq = Ccseq::default();
+        let found: Vec<_> =
+            (0..=66i64).filter_map(|at| ccseq.seen(2 * at.unsigned_abs(), at)).collect();
+        let missing = |first, from| Missing { first, count: 1, from, to: from + 1 };
+        assert_eq!(found, [missing(1, 0), missing(3, 1)]);
     }
 
     #[test]
@@ -151,14 +197,18 @@ mod tests {
                 let n = order[at.min(last)];
                 order.push(n);
             }
-            let (mut ccseq, mut missing) = (Ccseq::default(), BTreeSet::new());
-            let mut take = |found: Missing| missing.extend(found.first..found.first + found.count);
+            let mut ccseq = Ccseq::default();
             for (now, n) in order.into_iter().enumerate() {
-                let now = i64::try_from(now).unwrap();
-                ccseq.seen(n, now).into_iter().for_each(&mut take);
+                // Four arrive together.
+                prop_assert_eq!(ccseq.seen(n, i64::try_from(now / 4).unwrap()), None);
             }
-            ccseq.overdue(i64::MAX / 2, 0).into_iter().for_each(&mut take);
-            prop_assert_eq!(missing, lost);
+            let missing: BTreeSet<u64> =
+                ccseq.holes.iter().flat_map(|hole| hole.first..=hole.last).collect();
+            prop_assert_eq!(&missing, &lost);
+            let told = ccseq.overdue(i64::MAX / 2, 0);
+            prop_assert_eq!(told.iter().map(|told| told.count).sum::<u64>(), lost.len() as u64);
+            let moments: BTreeSet<i64> = told.iter().map(|told| told.from).collect();
+            prop_assert_eq!(moments.len(), told.len(), "each is a gap of its own");
         }
     }
 }

@@ -264,6 +264,15 @@ fn a_socket_is_dead_after_ninety_seconds_without_any_frame_and_alive_with_a_hear
 }
 
 #[test]
+fn heartbeats_of_a_socket_that_gives_no_data_cover_nothing() {
+    let mut region = open(1);
+    region.step(Event::Said(Said::Heartbeat), at(5000));
+    let effects = region.step(Event::NoData, at(6000));
+    let lost = Effect::Lost { last: T0 + 5000, reason: Reason::Silent };
+    assert_eq!(effects[..2], [Effect::Close, lost]);
+}
+
+#[test]
 fn a_socket_that_welcomes_nobody_and_an_attempt_without_end_are_given_up() {
     let mut region = region(1);
     region.step(Event::Tick, at(0));
