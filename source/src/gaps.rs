@@ -213,9 +213,7 @@ impl<T: Tell> Gaps<T> {
             return;
         }
         self.tell.repair(told.repairs);
-        let events: Vec<_> =
-            told.events.into_iter().map(|(event, reason)| (event, Some(reason))).collect();
-        self.tell.events(&events).await;
+        self.tell.events(&told.events).await;
     }
 
     /// Off the async threads: it waits for the disk.
