@@ -107,8 +107,10 @@ impl Books {
         for sub in &self.subs {
             // It counts from the first data on; what came before, nobody was promised.
             let Some(since) = since.get(sub.as_str()) else { continue };
+            // The journal's times are rounded down.
+            let since = since + 1;
             let mut due: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
-            for frame in market(sub, *since).into_iter().filter(|frame| frame.sub.is_some()) {
+            for frame in market(sub, since).into_iter().filter(|frame| frame.sub.is_some()) {
                 let at = i64::try_from(frame.at_ns / 1_000_000).unwrap();
                 due.entry(hash(frame.frame.as_bytes())).or_default().push((at, frame.frame));
             }
