@@ -87,8 +87,8 @@ pub struct Repair {
 /// What has to be told, and what has to be fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// For `gap-events`.
-    pub events: Vec<(GapEvent, Reason)>,
+    /// For `gap-events`; with the reason, but for what is told again.
+    pub events: Vec<(GapEvent, Option<Reason>)>,
     /// For the history.
     pub repairs: Vec<Repair>,
 }
@@ -154,7 +154,7 @@ impl Coverage {
         for sub in subs {
             if let Some(cover @ Cover::Covered(_)) = self.subs.get_mut(sub.as_str()) {
                 let open = Open { from: last, reason, missing: None };
-                told.events.push((event(sub, &open, None), reason));
+                told.events.push((event(sub, &open, None), Some(reason)));
                 *cover = Cover::Gap(open);
             }
         }
@@ -197,7 +197,7 @@ impl Coverage {
             // It was over when the numbers were given up: told again, with their count.
             Some(Cover::Covered(Some((open, to)))) if within(open.from) => {
                 open.missing = Some(open.missing.unwrap_or(0) + missing.count);
-                let again = (event(sub, open, Some(*to)), open.reason);
+                let again = (event(sub, open, Some(*to)), None);
                 return Told { events: vec![again], repairs: vec![] };
             }
             _ => {}
@@ -233,13 +233,15 @@ impl Coverage {
         };
         let repair = Repair { market, base, quote, from, to };
         let repairs = if first { vec![repair] } else { vec![] };
-        Told { events: vec![(event, Reason::MissingCcseq)], repairs }
+        // Of a hole that is told in parts, the first counts.
+        let reason = first.then_some(Reason::MissingCcseq);
+        Told { events: vec![(event, reason)], repairs }
     }
 
     /// All gaps that are open, told again: the table takes it as the same.
     pub fn open_gaps(&self) -> Told {
         let gaps = self.subs.iter().filter_map(|(text, cover)| match cover {
-            Cover::Gap(open) => Some((event(&Sub::parse(text).ok()?, open, None), open.reason)),
+            Cover::Gap(open) => Some((event(&Sub::parse(text).ok()?, open, None), None)),
             Cover::Covered(_) => None,
         });
         Told { events: gaps.collect(), repairs: vec![] }
@@ -278,7 +280,7 @@ pub fn lost_frames(key: &str, kind: Kind, count: u64, from: i64, to: i64) -> Tol
         (Some(market), Some(base), Some(quote)) => vec![Repair { market, base, quote, from, to }],
         _ => vec![],
     };
-    Told { events: vec![(event, reason)], repairs }
+    Told { events: vec![(event, Some(reason))], repairs }
 }
 
 /// What is told of the candles of a gap: `open` when they are to be fetched, `repaired` when they are
@@ -318,7 +320,7 @@ fn ended(sub: &Sub, open: &Open, to: i64) -> Told {
         }],
         _ => vec![],
     };
-    Told { events: vec![(event(sub, open, Some(to)), open.reason)], repairs }
+    Told { events: vec![(event(sub, open, Some(to)), Some(open.reason))], repairs }
 }
 
 /// A gap as it is told of: open while `to` is not known, then as good as it can get. Candles that come
@@ -363,7 +365,7 @@ mod tests {
     }
 
     fn spans(told: &Told) -> Vec<(String, i64, Option<i64>, GapState)> {
-        let span = |(event, _): &(GapEvent, Reason)| {
+        let span = |(event, _): &(GapEvent, Option<Reason>)| {
             (key(event), event.gap_from, event.gap_to, event.state)
         };
         told.events.iter().map(span).collect()
@@ -454,6 +456,7 @@ mod tests {
         // Numbers are waited for, so mostly they are given up when the gap is over.
         let told = coverage.missing(&sub, "A~B~C", across(2));
         assert_eq!(told.events[0].0.missing, Some(6));
+        assert_eq!(told.events[0].1, None, "it was counted when it ended");
         assert_eq!(
             spans(&told),
             [("A~B~C~trade".to_owned(), 300, Some(400), GapState::Unrepairable)]

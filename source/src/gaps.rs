@@ -258,9 +258,7 @@ impl<T: Tell> Gaps<T> {
         // Written down until they have come, whatever becomes of us or of the history meanwhile.
         self.kept.owed.extend(told.repairs.iter().cloned());
         self.again = !self.tell.repair(told.repairs);
-        let events: Vec<_> =
-            told.events.into_iter().map(|(event, reason)| (event, Some(reason))).collect();
-        self.tell.events(&events).await;
+        self.tell.events(&told.events).await;
     }
 
     /// Off the async threads: it waits for the disk.

@@ -296,7 +296,7 @@ async fn a_command_is_done_once_however_often_the_source_is_killed() {
     source.kill();
     exchange.clear(stuck);
     let mut source = start(work.path(), &brokers, &exchange);
-    assert_eq!(answered(&brokers, "waiting").await, ["accepted", "ok"]);
+    assert_eq!(answered(&brokers, "waiting").await.last().unwrap(), "ok");
     connected(&source).await;
     arrives(&brokers, topic::RAW, "Coinbase~ETH~USD").await;
     source.kill(); // and once more, with nothing to do
@@ -312,8 +312,9 @@ async fn a_command_is_done_once_however_often_the_source_is_killed() {
         ("end", &["ok"]),
         ("waiting", &["accepted", "ok"]),
     ] {
-        let of: Vec<_> =
+        let mut of: Vec<_> =
             replies.iter().filter(|it| it["id"] == id).map(|it| &it["status"]).collect();
+        of.dedup(); // what was said when it was killed may be said again
         assert_eq!(json!(of), json!(expected), "{id}: {replies:?}");
     }
     assert_eq!(
@@ -322,7 +323,8 @@ async fn a_command_is_done_once_however_often_the_source_is_killed() {
         "{:?}",
         exchange.report().calls
     );
-    assert_eq!(calls(&exchange, "e=Kraken"), 2, "the one that was struck, and one more");
+    let all = exchange.report().calls;
+    assert_eq!(calls(&exchange, "e=Kraken"), 2, "the one that was struck, and one more: {all:?}");
     // Each socket asks once for what is wanted, and the first of them for what was added.
     let sockets = exchange.report().openings.len();
     assert_eq!((sockets, asked(&exchange, "SubAdd", ETH)), (3, 3));

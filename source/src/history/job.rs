@@ -264,10 +264,12 @@ impl Job {
         self.later = until;
     }
 
-    /// Leaves out who waits already, by name, for one of these. Whether somebody is left.
-    pub(crate) fn leave_out(&mut self, waiting: &[Job]) -> bool {
+    /// Leaves out who waits already, by name, for one of these, or is one of `known`. Whether somebody is
+    /// left.
+    pub(crate) fn leave_out(&mut self, waiting: &[Job], known: &[Asker]) -> bool {
         let waits = |asker: &Asker| {
-            asker.is_named() && waiting.iter().any(|job| job.askers.contains(asker))
+            let waits = |job: &Job| job.askers.contains(asker);
+            asker.is_named() && (known.contains(asker) || waiting.iter().any(waits))
         };
         self.askers.retain(|asker| !waits(asker));
         !self.askers.is_empty()

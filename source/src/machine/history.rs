@@ -24,7 +24,7 @@ use super::{Moment, Name, Status};
 use crate::backoff::{Backoff, Bounds};
 use crate::history::answer::Answer;
 use crate::history::budget::{Budget, PER_MINUTE};
-use crate::history::job::Job;
+use crate::history::job::{Asker, Job};
 use crate::history::walk::{Got, Page};
 
 mod published;
@@ -84,6 +84,8 @@ impl Default for Rules {
 pub struct Region {
     rules: Rules,
     jobs: Vec<Job>,
+    /// Who was waiting when the process began. They may ask again, and may have been answered by then.
+    taken_over: Vec<Asker>,
     next_id: u64,
     /// Turn of the job served last.
     turn: u64,
@@ -284,6 +286,7 @@ impl Region {
             rules,
             turn: jobs.iter().map(|job| job.turn).min().unwrap_or(1).saturating_sub(1),
             next_id: jobs.iter().map(|job| job.id + 1).max().unwrap_or(0).max(next_id),
+            taken_over: jobs.iter().flat_map(|job| job.askers.iter().cloned()).collect(),
             jobs,
             live: budget(live, rules.per_minute),
             backfill: budget(backfill, rules.backfill_per_minute),

@@ -18,6 +18,8 @@ use xxhash_rust::xxh3::xxh3_128;
 /// A frame is due, sent with the exchange's next tick, and received a moment later: by so much at most is
 /// what a source has missed older than the last frame that it has.
 const MOST_LAG_MS: i64 = 300;
+/// On a busy machine the last one, a heartbeat, may overtake a tick that is late by more than any before.
+const LATE_TICK_MS: i64 = 100;
 
 /// The source reads two clocks, each in whole milliseconds.
 const ROUNDING_MS: i64 = 2;
@@ -45,8 +47,8 @@ pub struct Account {
     pub unread: usize,
     /// These, by socket.
     unread_of: BTreeMap<u64, usize>,
-    /// Of `missed`, due before the gap that the stop began.
-    missed_before_the_stop: usize,
+    /// Of `missed`, due before the gap that the stop began, by sub.
+    missed_before_the_stop: BTreeMap<String, usize>,
     /// By sub, the longest from one frame that was received to the next.
     longest_pauses: BTreeMap<String, i64>,
     /// Frames that no subscription brings (garbage and the like), handed over and arrived.
@@ -105,8 +107,10 @@ impl Books {
         for sub in &self.subs {
             // It counts from the first data on; what came before, nobody was promised.
             let Some(since) = since.get(sub.as_str()) else { continue };
+            // The journal's times are rounded down.
+            let since = since + 1;
             let mut due: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
-            for frame in market(sub, *since).into_iter().filter(|frame| frame.sub.is_some()) {
+            for frame in market(sub, since).into_iter().filter(|frame| frame.sub.is_some()) {
                 let at = i64::try_from(frame.at_ns / 1_000_000).unwrap();
                 due.entry(hash(frame.frame.as_bytes())).or_default().push((at, frame.frame));
             }
@@ -120,7 +124,7 @@ impl Books {
                 missed.extend(missing.map(|(at, frame)| (sub.as_str(), at, frame)));
             }
         }
-        let lag = account.lag_ms.min(MOST_LAG_MS) + 10;
+        let lag = account.lag_ms.min(MOST_LAG_MS) + LATE_TICK_MS;
         let gaps: Vec<&GapEvent> = account.gaps.iter().chain(&account.gaps_of_the_stop).collect();
         account.missed = missed.len();
         for (sub, at, frame) in missed {
@@ -128,7 +132,9 @@ impl Books {
                 |gap: &&&GapEvent| gap.gap_from - lag <= at && gap.gap_to.is_none_or(|to| at <= to);
             let of_sub = || gaps.iter().filter(|gap| is_of(gap, sub));
             let mut stops = of_sub().filter(|gap| gap.gap_to.is_none());
-            account.missed_before_the_stop += usize::from(!stops.any(|gap| within(&gap)));
+            if !stops.any(|gap| within(&gap)) {
+                *account.missed_before_the_stop.entry(sub.to_owned()).or_default() += 1;
+            }
             if of_sub().any(|gap| within(&gap)) {
                 account.in_gaps += 1;
             } else {
@@ -300,9 +306,9 @@ impl Account {
         self.unread_of.get(&socket).copied().unwrap_or(0)
     }
 
-    /// Frames that were due, not received, and not in the gap that the stop began.
-    pub fn missed_before_the_stop(&self) -> usize {
-        self.missed_before_the_stop
+    /// Frames of a sub that were due, not received, and not in the gap that the stop began.
+    pub fn missed_before_the_stop(&self, sub: &str) -> usize {
+        self.missed_before_the_stop.get(sub).copied().unwrap_or(0)
     }
 
     /// The longest from one live frame of a sub to the next, milliseconds.

@@ -188,9 +188,15 @@ pub fn rows() -> Vec<Row> {
             bench.sockets(2).await;
             bench.until("candles are asked for", |report, _| report.calls.len() >= 4).await;
             bench.flows().await;
-            bench.wait(500).await;
+            // So long a trade that is missing by its number may still come.
+            bench.wait(2000).await;
             let seen = bench.finish().await;
             assert_eq!((seen.report.calls.len(), responses(&seen).len()), (4, 4));
+            let told = ["candle/no_connection", "index/no_connection", "trade/no_connection ×2"];
+            assert_eq!(seen.gaps(), told);
+            let missing = seen.account.gaps_of(TRADES)[0].missing.unwrap_or(0);
+            let missed = seen.account.missed_before_the_stop(TRADES);
+            assert_eq!(usize::try_from(missing), Ok(missed), "so many trades, by CCSEQ");
             for sub in SUBS {
                 let gap = seen.account.gaps_of(sub)[0];
                 let to = gap.gap_to.unwrap();

@@ -50,6 +50,22 @@ pub fn rows() -> Vec<Row> {
             }
             seen
         }),
+        row("silent socket that is cut a second later: found out late", async {
+            let mut bench = Bench::flowing().await;
+            bench.fault(Order::new(Fault::Silent).on_sockets([1]));
+            bench.wait(1000).await;
+            bench.fault(Fault::Cut);
+            bench.sockets(2).await;
+            bench.flows().await;
+            let seen = bench.finish().await;
+            seen.ended_by(&["closed"]);
+            for sub in SUBS {
+                let gap = seen.account.gaps_of(sub)[0];
+                let length = gap.gap_to.unwrap() - gap.gap_from;
+                assert!(length >= 1000, "{length} ms: it begins with the last frame");
+            }
+            seen
+        }),
         row("the vendor reads nothing, data goes on", async {
             let mut bench = Bench::flowing().await;
             bench.fault(Fault::NotReading);
@@ -143,7 +159,8 @@ pub fn rows() -> Vec<Row> {
             bench.flows().await;
             let seen = bench.finish().await;
             seen.ended_by(&[]);
-            assert_eq!(seen.account.missed_before_the_stop(), 0, "it came later");
+            let missed = SUBS.map(|sub| seen.account.missed_before_the_stop(sub));
+            assert_eq!(missed, [0; 4], "it came later");
             seen
         }),
     ]

@@ -27,7 +27,7 @@ impl Region {
     /// Takes a job on. Who waits already goes on waiting (after a restart, whoever keeps gaps and
     /// commands may ask again); the same as what waits joins it; one too many ends at once.
     pub(super) fn enqueue(&mut self, mut job: Job, effects: &mut Vec<Effect>) {
-        if !job.leave_out(&self.jobs) {
+        if !job.leave_out(&self.jobs, &self.taken_over) {
             return;
         }
         if self.jobs.iter_mut().any(|waiting| waiting.absorb(&job)) {

@@ -510,6 +510,23 @@ fn the_same_wish_is_fetched_once_and_everybody_is_told_and_one_too_many_is_refus
 }
 
 #[test]
+fn who_asks_again_after_a_restart_when_it_is_done_already_is_not_fetched_for_twice() {
+    let mut world = World::with(vec![hours(Asker::Command(7), "BTC", 10)]);
+    world.save();
+    world.crash();
+    world.event(Event::Tick);
+    world.run_well(NOW);
+    assert_eq!(world.outcome(), &Outcome::Complete);
+    // Whoever keeps the commands began later, and does not know yet.
+    world.want(hours(Asker::Command(7), "BTC", 10));
+    world.run_well(NOW + 60_000);
+    assert_eq!((world.done.len(), world.spool.len()), (1, 1), "{:?}", world.asked);
+    world.want(hours(Asker::Command(8), "BTC", 10));
+    world.run_well(NOW + 60_000);
+    assert_eq!(world.done.len(), 2, "another one is another");
+}
+
+#[test]
 fn a_page_larger_than_a_record_comes_in_parts_oldest_first_and_is_not_published_itself() {
     let mut world = World::with(vec![hours(Asker::StartUp, "BTC", 4002)]);
     world.run(i64::MAX, &mut |request, now| {
