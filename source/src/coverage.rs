@@ -15,6 +15,9 @@ use tickpanda_model::gap::{GapEvent, GapState};
 use crate::sub::{Kind, Sub};
 use crate::watch::Missing;
 
+/// The same moment, told by two readings of two clocks: they differ by so many milliseconds at most.
+const ROUNDING: i64 = 2;
+
 /// Why a sub is not covered, in the words of the table `gaps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -188,7 +191,7 @@ impl Coverage {
     /// Trades of a pair that the vendor numbered and never sent. Within a gap of the pair they are that
     /// gap's; else they are one of their own.
     pub fn missing(&mut self, sub: &Sub, key: &str, missing: Missing) -> Told {
-        let within = |from: i64| (missing.from..=missing.to).contains(&from);
+        let within = |from: i64| (missing.from - ROUNDING..=missing.to + ROUNDING).contains(&from);
         match self.subs.get_mut(sub.as_str()) {
             Some(Cover::Gap(open)) if within(open.from) => {
                 open.missing = Some(open.missing.unwrap_or(0) + missing.count);
@@ -450,7 +453,8 @@ mod tests {
         assert_eq!(told.events[0].0.missing, Some(3));
         assert_eq!(spans(&told)[0].1, 100);
         coverage.lost([&sub], 300, Reason::NoConnection);
-        let across = |count| Missing { first: 9, count, from: 290, to: 400 };
+        // The last trade before the gap was its last frame, by a clock that was read a moment later.
+        let across = |count| Missing { first: 9, count, from: 301, to: 400 };
         assert_eq!(coverage.missing(&sub, "A~B~C", across(4)), Told::default());
         assert_eq!(coverage.covered(&sub, 400, true).events[0].0.missing, Some(4));
         // Numbers are waited for, so mostly they are given up when the gap is over.

@@ -34,7 +34,7 @@ async fn unheard(fault: Fault) -> Seen {
     seen
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("429 TOO_MANY_SUBSCRIPTIONS_MAX_2_PER_SOCKET, four wanted", {
             let order = Order::new(Fault::TooManySubscriptions { max: 2 });

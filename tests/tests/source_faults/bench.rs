@@ -26,21 +26,21 @@ const PARTITIONS: i32 = 3;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The source's rules, compressed.
-pub const FLOOR: u64 = 100;
-pub const CROWDED: u64 = 400;
-pub const SILENCE: u64 = 1500;
-pub const WELCOME: u64 = 600;
-pub const CONNECT: u64 = 400;
+pub(crate) const FLOOR: u64 = 100;
+pub(crate) const CROWDED: u64 = 400;
+pub(crate) const SILENCE: u64 = 1500;
+pub(crate) const WELCOME: u64 = 600;
+pub(crate) const CONNECT: u64 = 400;
 
 /// Trades with and without CCSEQ, candles, an index; no two of one pair and kind.
-pub const TRADES: &str = "0~Coinbase~BTC~USD";
-pub const UNNUMBERED: &str = "0~Bitstamp~XRP~USD";
-pub const CANDLES: &str = "24~Kraken~BTC~USD~m";
-pub const INDEX: &str = "5~CCCAGG~BTC~USD";
-pub const SUBS: [&str; 4] = [TRADES, UNNUMBERED, CANDLES, INDEX];
+pub(crate) const TRADES: &str = "0~Coinbase~BTC~USD";
+pub(crate) const UNNUMBERED: &str = "0~Bitstamp~XRP~USD";
+pub(crate) const CANDLES: &str = "24~Kraken~BTC~USD~m";
+pub(crate) const INDEX: &str = "5~CCCAGG~BTC~USD";
+pub(crate) const SUBS: [&str; 4] = [TRADES, UNNUMBERED, CANDLES, INDEX];
 
 /// What a row may want otherwise.
-pub struct Setup {
+pub(crate) struct Setup {
     pub subs: &'static [&'static str],
     /// Events a second of the whole market, of which the subs are about half.
     pub rate: u32,
@@ -58,7 +58,7 @@ impl Default for Setup {
 
 type Running = (CancellationToken, JoinHandle<Result<Summary, SourceError>>);
 
-pub struct Bench {
+pub(crate) struct Bench {
     pub exchange: Exchange,
     broker: Broker,
     settings: Settings,
@@ -72,7 +72,7 @@ pub struct Bench {
 
 impl Bench {
     /// All three, started.
-    pub async fn start(setup: Setup) -> Self {
+    pub(crate) async fn start(setup: Setup) -> Self {
         let work = tempfile::tempdir().unwrap();
         let broker = Broker::start(BrokerConfig::new(work.path().join("broker"))).await.unwrap();
         broker.create_topic(topic::RAW, PARTITIONS, &[]).unwrap();
@@ -104,31 +104,31 @@ impl Bench {
     }
 
     /// [`Bench::start`] with nothing special, and data of every sub comes.
-    pub async fn flowing() -> Self {
+    pub(crate) async fn flowing() -> Self {
         let mut bench = Bench::start(Setup::default()).await;
         bench.flows().await;
         bench
     }
 
-    pub fn start_source(&mut self) {
+    pub(crate) fn start_source(&mut self) {
         let shutdown = CancellationToken::new();
         let run = tickpanda_source::run(self.settings.clone(), shutdown.clone());
         self.source = Some((shutdown, tokio::spawn(run)));
         self.told_before = self.gap_events();
     }
 
-    pub fn fault(&self, order: impl Into<Order>) -> u64 {
+    pub(crate) fn fault(&self, order: impl Into<Order>) -> u64 {
         self.exchange.fault(order).unwrap()
     }
 
     /// Waits until more of every sub that the source wants has been handed over, and is on its way.
-    pub async fn flows(&mut self) {
+    pub(crate) async fn flows(&mut self) {
         let subs = self.settings.subs.clone();
         let subs: Vec<&str> = subs.iter().map(String::as_str).collect();
         self.flow_of(&subs).await;
     }
 
-    pub async fn flow_of(&mut self, subs: &[&str]) {
+    pub(crate) async fn flow_of(&mut self, subs: &[&str]) {
         let before = self.exchange.report().sent;
         let records = self.records();
         // More than what a subscription brings at once.
@@ -144,7 +144,7 @@ impl Bench {
     }
 
     /// Waits for what the exchange reports, or how many records there are.
-    pub async fn until(&mut self, what: &str, holds: impl Fn(&Report, i64) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&Report, i64) -> bool) {
         let started = Instant::now();
         while !holds(&self.exchange.report(), self.records()) {
             let ended = self.source.as_ref().is_none_or(|(_, task)| task.is_finished());
@@ -156,12 +156,12 @@ impl Bench {
     }
 
     /// Waits for so many sockets, welcomed or not.
-    pub async fn sockets(&mut self, many: usize) {
+    pub(crate) async fn sockets(&mut self, many: usize) {
         self.until("it connects again", |report, _| report.openings.len() >= many).await;
     }
 
     /// Waits until a metric is so large.
-    pub async fn metric(&mut self, name: &str, least: u64) {
+    pub(crate) async fn metric(&mut self, name: &str, least: u64) {
         let started = Instant::now();
         while self.metrics().await.get(name) < least {
             assert!(started.elapsed() < DEADLINE, "{name} does not become {least}");
@@ -170,7 +170,7 @@ impl Bench {
     }
 
     /// Lets time pass in which something must not happen.
-    pub async fn wait(&self, ms: u64) {
+    pub(crate) async fn wait(&self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 
@@ -186,30 +186,30 @@ impl Bench {
         page.await.ok()
     }
 
-    pub async fn metrics(&self) -> Metrics {
+    pub(crate) async fn metrics(&self) -> Metrics {
         Metrics::of(&self.page("/metrics").await.unwrap_or_default())
     }
 
-    pub async fn state(&self) -> serde_json::Value {
+    pub(crate) async fn state(&self) -> serde_json::Value {
         serde_json::from_str(&self.page("/state").await.expect("it answers")).unwrap()
     }
 
     /// Stops the source, or waits where it ends by itself.
-    pub async fn stop_source(&mut self) -> Result<Summary, SourceError> {
+    pub(crate) async fn stop_source(&mut self) -> Result<Summary, SourceError> {
         let (shutdown, task) = self.source.take().expect("it runs");
         shutdown.cancel();
         tokio::time::timeout(DEADLINE, task).await.expect("it stops").unwrap()
     }
 
     /// Waits until the source ends by itself.
-    pub async fn end(&mut self) -> SourceError {
+    pub(crate) async fn end(&mut self) -> SourceError {
         let (_, task) = self.source.take().expect("it runs");
         let ended = tokio::time::timeout(DEADLINE, task).await.expect("it ends").unwrap();
         ended.expect_err("it ends with an error")
     }
 
     /// Everything stops, and the books are closed.
-    pub async fn finish(mut self) -> Seen {
+    pub(crate) async fn finish(mut self) -> Seen {
         let mut metrics = Metrics::default();
         if self.source.is_some() {
             metrics = self.metrics().await;
@@ -299,13 +299,13 @@ fn free_port() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-pub fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }
 
 /// Numbers of `/metrics`, as `reconnects{cause="silent"}`.
 #[derive(Debug, Default)]
-pub struct Metrics(BTreeMap<String, u64>);
+pub(crate) struct Metrics(BTreeMap<String, u64>);
 
 impl Metrics {
     fn of(page: &str) -> Self {
@@ -319,7 +319,7 @@ impl Metrics {
     }
 
     /// 0 where there is none.
-    pub fn get(&self, name: &str) -> u64 {
+    pub(crate) fn get(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
@@ -340,7 +340,7 @@ fn times(what: &str, many: u64) -> String {
 }
 
 /// What was seen of a row.
-pub struct Seen {
+pub(crate) struct Seen {
     pub account: Account,
     pub report: Report,
     pub metrics: Metrics,
@@ -350,13 +350,13 @@ pub struct Seen {
 
 impl Seen {
     /// Checks why sockets and attempts ended: `closed`, `connect_failed ×2`, in the order of the alphabet.
-    pub fn ended_by(&self, causes: &[&str]) {
+    pub(crate) fn ended_by(&self, causes: &[&str]) {
         assert_eq!(self.metrics.of_name("reconnects"), causes);
     }
 
     /// Checks that the first waits are at least these, in milliseconds: each is the end of one attempt, as the exchange
     /// saw it, to the next one. Only where the exchange ended it.
-    pub fn waited(&self, least: &[u64]) {
+    pub(crate) fn waited(&self, least: &[u64]) {
         let waits = self.waits();
         // Both ends are rounded down.
         let kept = waits.iter().zip(least).all(|(waited, least)| waited + 1 >= *least);
@@ -364,20 +364,20 @@ impl Seen {
     }
 
     /// Gaps told of, as kind and reason.
-    pub fn gaps(&self) -> Vec<String> {
+    pub(crate) fn gaps(&self) -> Vec<String> {
         self.metrics.of_name("gaps")
     }
 
-    pub fn alarms(&self, kind: &str) -> u64 {
+    pub(crate) fn alarms(&self, kind: &str) -> u64 {
         self.metrics.get(&format!("watchdog_alarms{{kind=\"{kind}\"}}"))
     }
 
-    pub fn rest(&self, outcome: &str) -> u64 {
+    pub(crate) fn rest(&self, outcome: &str) -> u64 {
         self.metrics.get(&format!("rest_requests{{outcome=\"{outcome}\"}}"))
     }
 
     /// Messages of this action, as the subs in each.
-    pub fn messages(&self, action: &str) -> Vec<Vec<String>> {
+    pub(crate) fn messages(&self, action: &str) -> Vec<Vec<String>> {
         let messages = self.report.messages.iter().filter(|it| it.action == action);
         messages.map(|message| message.subs.clone()).collect()
     }
@@ -388,17 +388,17 @@ impl Seen {
     }
 
     /// From each attempt to the next one.
-    pub fn apart(&self) -> Vec<u64> {
+    pub(crate) fn apart(&self) -> Vec<u64> {
         self.report.openings.windows(2).map(|two| two[1].at_ms - two[0].at_ms).collect()
     }
 
     /// How often a fault struck.
-    pub fn struck(&self, fault: &str) -> u64 {
+    pub(crate) fn struck(&self, fault: &str) -> u64 {
         self.report.struck.get(fault).copied().unwrap_or(0)
     }
 
     /// What the source did, from what was measured.
-    pub fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         let mut said = Vec::new();
         let outcomes: Vec<&str> =
             self.report.openings.iter().map(|it| it.outcome.as_str()).collect();

@@ -28,7 +28,7 @@ const ROUNDING_MS: i64 = 2;
 const EXTRAS: &str = "";
 
 /// Everything that was written down.
-pub struct Books {
+pub(crate) struct Books {
     pub journal: Vec<JournalLine>,
     pub raw: Vec<Vec<Record>>,
     pub gaps: Vec<Vec<Record>>,
@@ -38,7 +38,7 @@ pub struct Books {
 
 /// What comes out.
 #[derive(Debug, Default)]
-pub struct Account {
+pub(crate) struct Account {
     /// Data frames that the exchange handed to sockets.
     pub handed: usize,
     /// Of these, on the raw topic, verbatim and in order.
@@ -92,7 +92,7 @@ fn hash_of(record: &Record) -> String {
 
 impl Books {
     /// Compares them. `market` gives the frames of a sub that are due after a moment.
-    pub fn close(self, market: impl Fn(&str, u64) -> Vec<MarketFrame>) -> Account {
+    pub(crate) fn close(self, market: impl Fn(&str, u64) -> Vec<MarketFrame>) -> Account {
         let mut account = Account::default();
         let received = self.received(&mut account);
         let (arrived, since) = self.verbatim(&received, &mut account);
@@ -281,7 +281,7 @@ impl Books {
 }
 
 /// Whether a gap is of a sub.
-pub fn is_of(gap: &GapEvent, sub: &str) -> bool {
+pub(crate) fn is_of(gap: &GapEvent, sub: &str) -> bool {
     let parts: Vec<&str> = sub.split('~').collect();
     let kind = match parts[0] {
         "0" => "trade",
@@ -295,29 +295,29 @@ pub fn is_of(gap: &GapEvent, sub: &str) -> bool {
 
 impl Account {
     /// The promise: what was handed over is there, what was not is told of, and no more than that is.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         assert_eq!(self.lost, Vec::<String>::new(), "of {} missed: {:#?}", self.missed, self.gaps);
         assert_eq!(self.received_in_gaps, Vec::<String>::new());
         assert!(self.arrived > 0 || self.handed == 0);
     }
 
     /// Frames of this socket that were handed over and not read.
-    pub fn unread_of(&self, socket: u64) -> usize {
+    pub(crate) fn unread_of(&self, socket: u64) -> usize {
         self.unread_of.get(&socket).copied().unwrap_or(0)
     }
 
     /// Frames of a sub that were due, not received, and not in the gap that the stop began.
-    pub fn missed_before_the_stop(&self, sub: &str) -> usize {
+    pub(crate) fn missed_before_the_stop(&self, sub: &str) -> usize {
         self.missed_before_the_stop.get(sub).copied().unwrap_or(0)
     }
 
     /// The longest from one live frame of a sub to the next, milliseconds.
-    pub fn longest_pause_ms(&self, sub: &str) -> i64 {
+    pub(crate) fn longest_pause_ms(&self, sub: &str) -> i64 {
         self.longest_pauses.get(sub).copied().unwrap_or(0)
     }
 
     /// Gaps of this sub that are told of, but for that of the stop.
-    pub fn gaps_of(&self, sub: &str) -> Vec<&GapEvent> {
+    pub(crate) fn gaps_of(&self, sub: &str) -> Vec<&GapEvent> {
         self.gaps.iter().filter(|gap| is_of(gap, sub)).collect()
     }
 }

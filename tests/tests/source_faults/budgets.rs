@@ -33,7 +33,7 @@ async fn none_left(fault: Fault) -> Seen {
     seen
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let with = |change: fn(&mut Fault)| {
         let mut fault = NOTHING_SAID;
         change(&mut fault);

@@ -64,7 +64,7 @@ async fn to_trades(fault: Fault) -> Seen {
     seen
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("`{}`", between(Fault::EmptyFrame, "empty_frame")),
         row("garbage: no JSON", garbage(Garbage::NotJson)),

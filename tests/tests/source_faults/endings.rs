@@ -29,7 +29,7 @@ async fn goodbye(fault: Fault, cause: &str) -> Seen {
     seen
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("the weekly kick, with a close frame", goodbye(Fault::Kick, "closed")),
         row("the weekly kick, without a close frame", ended(Fault::Cut, "closed")),

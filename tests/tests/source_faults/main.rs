@@ -39,12 +39,15 @@ mod silence;
 const AT_ONCE: usize = 8;
 
 /// A fault, and the test of it.
-pub struct Row {
+pub(crate) struct Row {
     fault: String,
     work: Pin<Box<dyn Future<Output = Seen> + Send>>,
 }
 
-pub fn row(fault: impl Into<String>, work: impl Future<Output = Seen> + Send + 'static) -> Row {
+pub(crate) fn row(
+    fault: impl Into<String>,
+    work: impl Future<Output = Seen> + Send + 'static,
+) -> Row {
     Row { fault: fault.into(), work: Box::pin(work) }
 }
 

@@ -34,7 +34,7 @@ async fn ended(mut bench: Bench, sockets: usize) -> Seen {
     seen
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("half-open connection: accepted, the upgrade never answered", async {
             let seen = met(Fault::HalfOpen, 1).await;

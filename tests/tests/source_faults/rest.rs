@@ -119,7 +119,7 @@ fn minutes(from_ms: i64, to_ms: i64) -> String {
     format!("limit={}&toTs={}", (to - from).max(1), to * 60)
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = vec![];
     for error in RestError::ALL {
         let fault = RestFault::Error(error);

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, FLOOR, SUBS, Setup};
 use crate::{Row, row};
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("the source is stopped, and started a second later", async {
             let mut bench = Bench::flowing().await;

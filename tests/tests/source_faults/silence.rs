@@ -33,7 +33,7 @@ async fn one_sub(more: Option<Fault>) -> Seen {
     seen
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("silent socket: open, and not a byte comes", async {
             let mut bench = Bench::flowing().await;
