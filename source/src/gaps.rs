@@ -354,11 +354,10 @@ mod tests {
         let notices = vec![Notice::Ended(9_000), covered(10_000)];
         let (heard, before) = run(dir.path(), Some(5_000), notices).await;
         assert!(before.ended_at >= 2_000);
-        let heard = heard.0.lock().unwrap();
-        let spans: Vec<_> = heard.0.iter().map(|gap| (gap.gap_from, gap.gap_to)).collect();
+        let (told, repairs) = heard.0.lock().unwrap().clone();
+        let spans: Vec<_> = told.iter().map(|gap| (gap.gap_from, gap.gap_to)).collect();
         assert_eq!(spans, [(5_000, None), (5_000, Some(10_000))]);
-        assert_eq!(heard.1.len(), 1);
-        drop(heard);
+        assert_eq!(repairs.len(), 1);
         let (_, before) = run(dir.path(), None, vec![]).await;
         assert_eq!(before.ended_at, 11_000, "it lived until its last mark, and a second more");
     }
@@ -372,7 +371,7 @@ mod tests {
         let repair = heard.0.lock().unwrap().1[0].clone();
         // Killed, or stopped, before anybody has fetched them.
         let (heard, _) = run(dir.path(), None, vec![]).await;
-        assert_eq!(heard.0.lock().unwrap().1, [repair.clone()]);
+        assert_eq!(heard.0.lock().unwrap().1, std::slice::from_ref(&repair));
         let come = coverage::candles(&repair, GapState::Repaired, "");
         run(dir.path(), None, vec![Notice::Candles(come)]).await;
         let (heard, _) = run(dir.path(), None, vec![]).await;

@@ -125,7 +125,7 @@ enum Link {
 
 /// What the other side does.
 enum Happened {
-    Opened(Result<Socket, Cause>),
+    Opened(Result<Box<Socket>, Cause>),
     Received(Received),
 }
 
@@ -202,7 +202,7 @@ impl Stream {
                         continue;
                     }
                     Happened::Opened(Ok(socket)) => {
-                        running.link = Link::Open(Box::new(socket));
+                        running.link = Link::Open(socket);
                         Event::Opened
                     }
                     Happened::Opened(Err(cause)) => {
@@ -268,7 +268,7 @@ impl Running {
     async fn happens(&mut self) -> Happened {
         match &mut self.link {
             Link::None => std::future::pending().await,
-            Link::Opening(opening) => Happened::Opened(opening.as_mut().await),
+            Link::Opening(opening) => Happened::Opened(opening.as_mut().await.map(Box::new)),
             Link::Open(_) => Happened::Received(poll_fn(|cx| self.poll_read(cx)).await),
         }
     }

@@ -177,8 +177,8 @@ impl Running {
         let keys = crate::allocation::keys_of(settings.api_keys.len(), settings.sockets);
         let rules = settings.rules.streaming();
         let moment = clock.moment();
-        let streaming = (keys.iter())
-            .map(|(socket, _)| {
+        let streaming = (keys.keys())
+            .map(|socket| {
                 let first = *socket < settings.api_keys.len();
                 let wanted = desk.allocation().of(*socket).clone();
                 streaming::Region::new(rules, wanted, not_before, first, moment)
