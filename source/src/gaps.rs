@@ -149,8 +149,10 @@ impl<T: Tell> Gaps<T> {
         // With several sockets the newest frame says nothing of the others.
         let spooled = spooled.filter(|_| signs.frames.len() <= 1 || frame == 0);
         let last = frame.max(spooled.unwrap_or(0));
-        // After a crash the socket may have lived for as long as the mark is wide.
-        let lived = if socket > 0 { socket + 1000 } else { 0 };
+        // After a crash the socket may have lived for as long as the mark is wide after the last that is
+        // known of it; one that was killed within its first second has frames, but no mark.
+        let known = socket.max(last);
+        let lived = if known > 0 { known + 1000 } else { 0 };
         let before = Before { last_frame: last, ended_at: kept.ended_at.max(lived) };
         // What it opens is told with all that is open.
         kept.coverage.begin(last);
