@@ -21,7 +21,12 @@ async fn refused(fault: Fault) -> Seen {
     let bench = Bench::flowing().await;
     bench.fault(fault);
     bench.fault(Fault::Cut);
-    ended(bench, 2).await
+    // It has worked before: the source goes on, and asks again in an hour.
+    bench.wait(20 * FLOOR).await;
+    let seen = bench.finish().await;
+    seen.ended_by(&["closed", "unauthorized"]);
+    assert_eq!(seen.report.openings.len(), 2, "it does not loop");
+    seen
 }
 
 /// Exactly so many sockets, and an exit code of its own.
