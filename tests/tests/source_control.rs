@@ -608,7 +608,7 @@ async fn the_key_is_in_nothing_that_is_written_whatever_happens_and_however_loud
     let dotenv = folder("dotenv");
     std::fs::write(dotenv.join(".env"), format!("CRYPTOCOMPARE_API_KEY={SECRET}\n")).unwrap();
     let (ws, rest) = (streamer_that_repeats_the_key().await, rest_that_repeats_the_key());
-    let mut source = Source::of(Process::start(
+    let source = Source::of(Process::start(
         "dotenv",
         run(&dotenv, &format!("ws://{ws}/v2"), &format!("http://{rest}")),
     ));
