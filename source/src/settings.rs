@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::FalseyValueParser;
 use reqwest::Url;
 use tickpanda_model::candle::Unit;
 use tickpanda_model::topic;
@@ -83,6 +84,10 @@ pub struct Args {
     #[arg(long, env = "TICKPANDA_HISTORY_LIMIT", hide_env_values = true, default_value_t = 200, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=2000), value_name = "N")]
     pub history_limit: u32,
 
+    /// Leave the candles of gaps unfetched; they stay owed, to the next run without this
+    #[arg(long, env = "TICKPANDA_NO_REPAIR", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_repair: bool,
+
     /// How many REST calls may be made.
     #[command(flatten)]
     pub budgets: BudgetArgs,
@@ -135,6 +140,8 @@ pub struct Settings {
     pub history: Vec<Unit>,
     /// Candles of each pair and unit, 1 to 2000.
     pub history_limit: u32,
+    /// Whether the candles of gaps are fetched.
+    pub repair: bool,
     /// How long a frame may wait for others.
     pub linger: Duration,
     /// Topics beside the raw one.
@@ -247,6 +254,7 @@ impl Args {
             brokers: self.brokers,
             history: self.history.0,
             history_limit: self.history_limit,
+            repair: !self.no_repair,
             linger: Duration::from_millis(self.linger),
             control: !self.topics.no_control,
             topics: self.topics.check(&self.raw_topic)?,

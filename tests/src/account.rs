@@ -256,8 +256,7 @@ impl Account {
                 covered.push((gap.gap_from, to));
             }
             for two in stretches.windows(2) {
-                for place in two[0].last + 1..two[1].first {
-                    let at = due[place];
+                for &at in due.iter().take(two[1].first).skip(two[0].last + 1) {
                     missed.trades += 1;
                     let before = covered.iter().filter(|(_, to)| at <= *to);
                     let transit = before.map(|(from, _)| (from - at).max(0)).min();

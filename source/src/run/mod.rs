@@ -163,7 +163,8 @@ impl Running {
                 spool.topic(name, partitions, !ours.contains(name))?;
             }
         }
-        let teller = tell::Teller::new(&spool, gap_topic, wishes.clone(), &counters);
+        let repairer = settings.repair.then(|| wishes.clone());
+        let teller = tell::Teller::new(&spool, gap_topic, repairer, &counters);
         let (keeper, before) =
             Gaps::open(&settings.state_dir, recovered.last_frame_ms, Arc::clone(&signs), teller)
                 .map_err(|error| SourceError::State { path: settings.state_dir.clone(), error })?;

@@ -18,7 +18,8 @@ pub(super) struct Teller {
     spool: Arc<Spool>,
     burst: Burst,
     topic: TopicId,
-    wishes: mpsc::Sender<Event>,
+    /// `None`: no candles are fetched in this run.
+    wishes: Option<mpsc::Sender<Event>>,
     counters: Arc<Counters>,
 }
 
@@ -26,7 +27,7 @@ impl Teller {
     pub(super) fn new(
         spool: &Arc<Spool>,
         topic: TopicId,
-        wishes: mpsc::Sender<Event>,
+        wishes: Option<mpsc::Sender<Event>>,
         counters: &Arc<Counters>,
     ) -> Self {
         let (burst, counters) = (Burst::new(spool), Arc::clone(counters));
@@ -56,6 +57,8 @@ impl Tell for Teller {
     }
 
     fn repair(&mut self, repairs: Vec<Repair>) -> bool {
+        // Owed they stay, but there is nothing to try again for in this run.
+        let Some(wishes) = self.wishes.clone() else { return true };
         let mut known: Vec<Repair> = Vec::new();
         let mut all = true;
         for repair in repairs {
@@ -68,7 +71,7 @@ impl Tell for Teller {
             let job = Job::gap(name(&repair), pair, from, to, now_ms());
             self.push(&coverage::candles(&repair, GapState::Open, "they are being fetched"));
             // Full: they stay owed, and are asked for again.
-            all &= self.wishes.try_send(Event::FetchHistoricalData(Box::new(job))).is_ok();
+            all &= wishes.try_send(Event::FetchHistoricalData(Box::new(job))).is_ok();
             known.push(repair);
         }
         // What was pushed goes with the events that follow.

@@ -66,7 +66,8 @@ impl Pipeline {
                 command.arg("--subs-file").arg(subs_file);
             }
             if let Feed::Replay(_) = feed {
-                command.args(["--history", "none"]);
+                // The exchange's candles are synthetic: they are none of the recording's.
+                command.args(["--history", "none", "--no-repair"]);
             }
         });
         self.source = Some(source.await?);
