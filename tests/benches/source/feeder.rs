@@ -101,7 +101,9 @@ pub(crate) async fn send_paced(
     let started = Instant::now();
     let mut sent = from;
     while started.elapsed() < lasts && sent < frames.len() {
-        let due = from + (started.elapsed().as_secs_f64() * f64::from(per_second)) as usize;
+        let due = from
+            + usize::try_from(started.elapsed().as_micros() * u128::from(per_second) / 1_000_000)
+                .unwrap_or(usize::MAX - from);
         let due = due.min(frames.len());
         if due > sent {
             let start = if sent == 0 { 0 } else { frames.ends[sent - 1] };
