@@ -12,12 +12,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`backfill`] | the command of that name, from start to stop |
-//! | [`begin`] | what an earlier run left, and the raw topic |
-//! | [`tell`] | gaps to `gap-events` and to the history |
-//! | [`past`] | the history at work: bodies to the spool, progress to its file |
-//! | [`orders`] | what operators' commands ask for |
-//! | [`create`] | topics being created |
-//! | [`sight`] | what the source shows of itself |
+//! | `begin` | what an earlier run left, and the raw topic |
+//! | `tell` | gaps to `gap-events` and to the history |
+//! | `past` | the history at work: bodies to the spool, progress to its file |
+//! | `orders` | what operators' commands ask for |
+//! | `create` | topics being created |
+//! | `sight` | what the source shows of itself |
 
 use std::sync::Arc;
 use std::time::Duration;
