@@ -54,9 +54,7 @@ impl Source {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = self.log();
-            let before = log.iter().find_map(|line| line.split_once(" serves /live"));
-            if let Some((_, address)) = before.and_then(|(before, _)| before.split_once("http://"))
-            {
+            if let Some(address) = log.iter().find_map(|line| serves(line)) {
                 return address.to_owned();
             }
             assert!(Instant::now() < deadline, "the source does not say where it serves HTTP");
@@ -95,6 +93,12 @@ impl DerefMut for Source {
     fn deref_mut(&mut self) -> &mut Process {
         &mut self.0
     }
+}
+
+/// Where a source serves HTTP, if this line of its log says so.
+pub fn serves(line: &str) -> Option<&str> {
+    let (before, _) = line.split_once(" serves /live")?;
+    Some(before.split_once("http://")?.1)
 }
 
 /// Status code and body of a page.

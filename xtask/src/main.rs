@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod community;
 mod fuzz;
+mod interop;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -42,6 +43,17 @@ enum Task {
     /// Run the sink's migrations on TimescaleDB's community edition (continuous aggregates,
     /// compression, policies), in WebAssembly: needs Node.js and npm.
     Community,
+    /// Our parts against real peers, fetched from the package registries: Kafka clients, Redpanda's
+    /// Admin client, Apache Kafka, secured servers. Prints a table.
+    #[command(disable_help_flag = true)]
+    Interop {
+        /// `admin`, `clients`, `kafka`, `secured`, `rpk`; without any, all of them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Bring docker-compose.yml up on a real Docker engine, kill its services in turn, count rows.
+    /// Prints a table. Needs root.
+    ComposeTest,
     /// Fuzz the transform, and assert its contract of every input; fetches cargo-fuzz if need be.
     Fuzz(fuzz::Fuzz),
     /// Measure: natively, and in Wasm as the broker runs it.
@@ -66,6 +78,8 @@ fn main() -> Result<()> {
             become_program(demo)
         }
         Task::Bench(bench) => bench::run(bench),
+        Task::Interop { args } => interop::run(args),
+        Task::ComposeTest => interop::run(vec!["compose".into()]),
         Task::Community => community::run(),
         Task::Fuzz(fuzz) => fuzz::run(fuzz),
         Task::MakeTrades { args } => {

@@ -20,7 +20,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tickpanda_broker::{Broker, BrokerConfig};
 use tickpanda_model::topic;
-use tickpanda_tests::{demo, measured};
+use tickpanda_tests::{demo, measured, source};
 
 use feeder::{Feeder, Frames};
 
@@ -196,11 +196,11 @@ async fn latency(frames: &Frames, partitions: i32, lasts: Duration) -> (f64, f64
     let program = Program(start_source(&feeder, &broker, frames, folder.path(), 5));
     let mut socket = feeder.accept(true).await;
     let from = feeder::send_paced(&mut socket, frames, 0, RATE, WARM_UP).await;
-    let http = folder.path().join("source.log");
-    let before = histogram(&metrics(&http).await);
+    let log = folder.path().join("source.log");
+    let before = histogram(&metrics(&log));
     feeder::send_paced(&mut socket, frames, from, RATE, lasts).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let after = histogram(&metrics(&http).await);
+    let after = histogram(&metrics(&log));
     drop(program);
     broker.shutdown().await.expect("the broker stops");
     let counts: Vec<(f64, f64)> =
@@ -240,17 +240,10 @@ fn percentile(counts: &[(f64, f64)], share: f64) -> f64 {
 }
 
 /// The source's metrics; where it serves them stands in its log.
-async fn metrics(log: &Path) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+fn metrics(log: &Path) -> String {
     let text = std::fs::read_to_string(log).expect("a log");
-    let address = text.split("http://").skip(1).find_map(|rest| rest.split_once("/ready"));
-    let (address, _) = address.expect("the log says where it serves");
-    let mut socket = tokio::net::TcpStream::connect(address).await.expect("it serves");
-    let request = "GET /metrics HTTP/1.0\r\nhost: x\r\n\r\n";
-    socket.write_all(request.as_bytes()).await.expect("it reads");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.expect("it answers");
-    answer
+    let address = text.lines().find_map(source::serves).expect("the log says where it serves");
+    source::get(address, "/metrics").1
 }
 
 async fn broker(folder: &Path, partitions: i32) -> Broker {
