@@ -12,10 +12,12 @@
 //! | [`secured`] | TLS and SASL to a real Apache Kafka, certificates to a real PostgreSQL |
 //! | [`rpk`] | `rpk/deploy` with a stand-in for rpk that speaks through Redpanda's Go clients |
 //! | [`compose`] | `docker-compose.yml` on a real Docker engine |
+//! | [`apache`] | a real Apache Kafka broker |
 //! | [`table`] | the rows: peer, version, what was done, whether it passed |
 //! | [`tools`] | fetching the peers, running them |
 
 mod admin;
+mod apache;
 mod clients;
 mod compose;
 mod kafka;

