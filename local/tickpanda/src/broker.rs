@@ -27,6 +27,10 @@ pub struct BrokerSettings {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
 
+    /// Where its Admin API listens, for `rpk transform`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9644")]
+    admin_listen: SocketAddr,
+
     /// Allow another address than a loopback one. There is no authentication.
     #[arg(long)]
     allow_remote: bool,
@@ -59,6 +63,7 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
     let stop = tickpanda_program::stop_token(settings.stop_on_stdin_close)?;
     let mut config = BrokerConfig {
         listen: settings.listen,
+        admin_listen: Some(settings.admin_listen),
         allow_remote: settings.allow_remote,
         transforms: settings.timing.waits(),
         transform_limits: settings.cluster.limits(),
