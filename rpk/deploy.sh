@@ -232,8 +232,9 @@ explain_why_not() {
 
 # The last lines that the transform wrote. rpk waits for ever where its partition of the log is empty.
 show_log() {
-  local lines
-  lines=$(timeout 10 rpk transform logs "$name" --tail 20 --format wide 2>/dev/null) || true
+  local lines='' written
+  written=$(records_ever _redpanda.transform_logs 2>/dev/null) || written=0
+  [ "$written" = 0 ] || lines=$(timeout 10 rpk transform logs "$name" --tail 20 --format wide 2>/dev/null) || true
   if [ -n "$lines" ]; then
     say "the last lines that it wrote:"
     awk '{ print "  " $0 }' <<<"$lines"

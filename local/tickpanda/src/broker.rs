@@ -43,6 +43,10 @@ pub struct BrokerSettings {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=64))]
     partitions: i32,
 
+    /// Create no topics, as a new cluster has none: `rpk/deploy.sh` does.
+    #[arg(long)]
+    no_topics: bool,
+
     /// The transform to run.
     #[arg(long, value_name = "FILE", env = "TICKPANDA_TRANSFORM_WASM")]
     wasm: Option<PathBuf>,
@@ -75,7 +79,9 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
         config.advertise = Some((host.to_owned(), port));
     }
     let broker = start_with_admin(settings.admin_listen, config).await?;
-    topics::create(&broker, settings.partitions, |_| true)?;
+    if !settings.no_topics {
+        topics::create(&broker, settings.partitions, |_| true)?;
+    }
     match settings.wasm {
         Some(wasm) => {
             let mut deployer = topics::Deployer::new(&broker, &wasm)?;
