@@ -167,9 +167,14 @@ mod tests {
         let script = include_str!("../../rpk/deploy.sh");
         let begin = script.find("rpk transform deploy --file").unwrap();
         let script = script[begin..].split("\n\n").next().unwrap();
-        let script = script.replace("\"$wasm\"", "tickpanda-transform.wasm");
-        let script = script.replace("\"$name\"", "tickpanda-transform-raw-2");
-        let script = script.replace(topic::RAW, "raw-2").replace('\\', "");
+        // What follows is the script's own: which module it is.
+        let script = script.split("--var").next().unwrap();
+        let script = script.replace("$wasm", "tickpanda-transform.wasm");
+        let script = script.replace("$name", "tickpanda-transform-raw-2");
+        let script = script.replace("$from_offset", "+0").replace("$raw", "raw-2");
+        let [ticks, candles, dead_letters] = topic::OUTPUTS;
+        let script = script.replace("${outputs[0]}", ticks).replace("${outputs[1]}", candles);
+        let script = script.replace("${outputs[2]}", dead_letters).replace(['"', '\\'], "");
         let script = script.split_whitespace().collect::<Vec<_>>().join(" ");
         let said = reads("raw-2", None);
         assert!(said.ends_with(&script), "{said}\n{script}");

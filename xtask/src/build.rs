@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 const WASM_TARGET: &str = "wasm32-wasip1";
-const WASM_NAME: &str = "tickpanda-transform.wasm";
 /// Where the built transform lies, for the demo and the tests.
 pub(crate) const WASM_VARIABLE: &str = "TICKPANDA_TRANSFORM_WASM";
 /// Where the built guests of the conformance tests lie.
@@ -42,9 +41,27 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     Ok(target_directory()?.join("release").join(name))
 }
 
-/// Builds the transform, and returns the path of the module.
+/// Builds the transform, and returns the path of the module: rpk takes the file there that is named after
+/// the transform in `transform.yaml`.
 pub(crate) fn wasm() -> Result<PathBuf> {
-    Ok(build_wasm("transform")?.join(WASM_NAME))
+    let module = build_wasm("transform")?.join(format!("{}.wasm", transform_name()?));
+    if !module.is_file() {
+        bail!(
+            "cargo left no {}, which rpk transform build would take: transform.yaml and the binary in \
+             transform/Cargo.toml must have one name",
+            module.display()
+        );
+    }
+    Ok(module)
+}
+
+/// `name` of `transform.yaml`.
+fn transform_name() -> Result<String> {
+    let file = root()?.join("transform/transform.yaml");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let name = text.lines().find_map(|line| line.strip_prefix("name:"));
+    Ok(name.context("transform.yaml has no name")?.trim().to_owned())
 }
 
 /// Builds the guests of the conformance tests, and returns the folder that they are in.

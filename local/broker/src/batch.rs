@@ -172,6 +172,16 @@ pub(crate) fn set_append_time(batch: &mut [u8], attributes: i16, now: i64) {
     seal(batch);
 }
 
+/// Says by which codec the records are compressed, how long the batch is now, and seals it anew.
+pub(crate) fn set_codec(batch: &mut [u8], codec: i16) -> std::io::Result<()> {
+    let length = i32::try_from(batch.len() - PREFIX).map_err(std::io::Error::other)?;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    let attributes = i16::from_be_bytes([batch[21], batch[22]]) & !CODEC | codec;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    seal(batch);
+    Ok(())
+}
+
 fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());

@@ -15,7 +15,10 @@ pub struct BrokerConfig {
     pub data_dir: PathBuf,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether `listen` may be other than a loopback address. The broker has no authentication.
+    /// Where the Admin API listens, if anywhere; port 0 takes a free one. With it the topic for what transforms print is
+    /// there from the beginning, as in a cluster with transforms enabled.
+    pub admin_listen: Option<SocketAddr>,
+    /// Whether `listen` and `admin_listen` may be other than a loopback address. The broker has no authentication.
     pub allow_remote: bool,
     /// The host and port that clients are told to connect to, if not `listen`.
     pub advertise: Option<(String, u16)>,
@@ -41,6 +44,7 @@ impl BrokerConfig {
         Self {
             data_dir: data_dir.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            admin_listen: None,
             allow_remote: false,
             advertise: None,
             max_connections: 1000,

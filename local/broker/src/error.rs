@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::engine::Refusal;
+
 /// An error of the broker, with what it concerns.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -88,8 +90,18 @@ pub enum BrokerError {
     InvalidTransform {
         /// The transform.
         name: String,
-        /// What is wrong.
+        /// Why, in the broker's classes.
+        refusal: Refusal,
+        /// What is wrong in particular.
         what: String,
+    },
+    /// The operating system gave no thread to run a transform on.
+    #[error("transform {name:?}: no thread to run it on: {source}")]
+    Thread {
+        /// The transform.
+        name: String,
+        /// What the system said.
+        source: io::Error,
     },
 }
 
@@ -97,7 +109,7 @@ impl BrokerError {
     /// Whether the same call can succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Locked(_) => true,
+            Self::Locked(_) | Self::Thread { .. } => true,
             Self::Bind { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
             Self::Io { source, .. } => matches!(
                 source.kind(),

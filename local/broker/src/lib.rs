@@ -32,6 +32,8 @@
 //! - `batch`, `records`: record batches as bytes, checked and framed without decoding
 //! - `storage`: logs of segments on disk, topics, retention, the data directory's layout
 //! - `engine`: transforms; runs the guests with tickpanda-host
+//! - `admin`: Redpanda's Admin API on HTTP, as far as `rpk transform` and `rpk cluster` ask for it
+//! - `compress`: the codecs of what transforms write
 //! - `settings`: a topic's settings; `groups`: offsets that clients keep here
 //!
 //! # What it promises
@@ -40,12 +42,15 @@
 //!   newest ones: files are synced when a segment is closed and on [`Broker::shutdown`].
 //! - A batch is kept byte for byte as it was sent, but for its offset, its leader epoch and, with
 //!   `message.timestamp.type=LogAppendTime`, its time.
-//! - Transforms are at least once, in order within an input partition.
+//! - Transforms are at least once, in order within an input partition. Those that were deployed over the Admin API are
+//!   kept, and run again after a restart, also one after `kill -9`.
 //! - Retention deletes whole segments. By default there is none. `retention.ms` counts from the
 //!   last append to a segment, not from the records' timestamps as in Kafka: a recording that is
 //!   replayed carries old ones, and would be gone at once.
 
+mod admin;
 mod batch;
+mod compress;
 mod config;
 mod engine;
 mod error;
@@ -61,17 +66,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use tickpanda_host::{HostError, Profile};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use compress::Compression;
 pub use config::BrokerConfig;
 pub use engine::{
-    PartitionStatus, StartFrom, TransformSpec, TransformState, TransformStatus, TransformTiming,
+    PartitionStatus, Refusal, StartFrom, TransformSpec, TransformState, TransformStatus,
+    TransformTiming,
 };
 pub use error::BrokerError;
 
-use engine::Engine;
+use engine::{Code, Engine, Plan};
 use groups::Groups;
 use settings::TopicSettings;
 use storage::{Store, Syncer};
@@ -96,6 +104,8 @@ pub struct Broker {
     store: Arc<Store>,
     engine: Arc<Engine>,
     addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
+    profile: Profile,
     stop: CancellationToken,
     tasks: TaskTracker,
     syncer: Syncer,
@@ -110,8 +120,10 @@ impl Broker {
     /// If another broker has the directory, it is damaged, or the address can't be had.
     pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
         let listen = config.listen;
-        if !listen.ip().is_loopback() && !config.allow_remote {
-            return Err(BrokerError::NotLoopback(listen));
+        for listen in [Some(listen), config.admin_listen].into_iter().flatten() {
+            if !listen.ip().is_loopback() && !config.allow_remote {
+                return Err(BrokerError::NotLoopback(listen));
+            }
         }
         if listen.ip().is_unspecified() && config.advertise.is_none() {
             return Err(BrokerError::Unadvertised(listen));
@@ -123,15 +135,23 @@ impl Broker {
         };
         let store = Arc::new(store);
         let groups = Groups::load(config.data_dir.join("groups.json"))?;
-        let bind = |source| BrokerError::Bind { addr: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(bind)?;
-        let addr = listener.local_addr().map_err(bind)?;
+        let (listener, addr) = bind(listen).await?;
+        let admin = match config.admin_listen {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
+        };
+        let admin_addr = admin.as_ref().map(|(_, addr)| *addr);
         let guests = engine::Guests {
             timing: config.transforms,
             limits: config.transform_limits,
             profile: config.transform_profile,
+            node: NODE,
         };
         let engine = Arc::new(Engine::new(Arc::clone(&store), guests));
+        {
+            let (engine, with_logs) = (Arc::clone(&engine), admin.is_some());
+            blocking(move || engine.resume(with_logs)).await?;
+        }
         let housekeeper = {
             let store = Arc::downgrade(&store);
             let retain = move || {
@@ -142,11 +162,22 @@ impl Broker {
             storage::keep_house(files, config.retention_interval, retain)
                 .map_err(BrokerError::io("start housekeeping for", &config.data_dir))?
         };
+        let advertised = config.advertise.unwrap_or_else(|| (addr.ip().to_string(), addr.port()));
+        let about = admin::About {
+            store: Arc::clone(&store),
+            engine: Arc::clone(&engine),
+            data_dir: config.data_dir.clone(),
+            kafka: addr,
+            advertised: advertised.clone(),
+            admin: admin_addr,
+            limits: guests.limits,
+            timing: guests.timing,
+        };
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
             engine: Arc::clone(&engine),
             groups,
-            advertised: config.advertise.unwrap_or_else(|| (addr.ip().to_string(), addr.port())),
+            advertised,
             max_request_bytes: config.max_request_bytes,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -158,12 +189,23 @@ impl Broker {
             tasks.clone(),
         ));
         tracing::info!(%addr, data = %config.data_dir.display(), "broker is listening");
-        Ok(Self { store, engine, addr, stop, tasks, syncer, housekeeper: Some(housekeeper) })
+        if let Some((listener, addr)) = admin {
+            tracing::info!(%addr, "the Admin API is listening");
+            tasks.spawn(admin::serve(listener, about, stop.clone()));
+        }
+        let profile = guests.profile;
+        let housekeeper = Some(housekeeper);
+        Ok(Self { store, engine, addr, admin_addr, profile, stop, tasks, syncer, housekeeper })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where its Admin API listens, if it does.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
     }
 
     /// Drawn when the data directory was made: who sees it again sees the same topics.
@@ -211,15 +253,30 @@ impl Broker {
         topic.iter().flat_map(|topic| topic.partitions.iter().map(|p| p.watermarks())).collect()
     }
 
-    /// Compiles and starts a transform. One of the same name is replaced, its progress kept;
-    /// transforms are to be deployed after every start of the broker.
+    /// Compiles and starts a transform. One of the same name is replaced, its progress kept. It lives as long as this
+    /// broker and is to be deployed after every start of it, unless it replaces one that was deployed over the Admin API:
+    /// those are kept, and run again by themselves.
     ///
     /// # Errors
-    /// If the description is not allowed, a topic is missing, the module is none, other topics than those of
-    /// the transform that it replaces are named, or what it writes would come back to its input.
+    /// If the description is not allowed, a topic is missing, the module is none or could not be run, other topics than
+    /// those of the transform that it replaces are named, or what it writes would come back to its input.
     pub async fn deploy(&self, transform: TransformSpec) -> Result<(), BrokerError> {
-        let engine = Arc::clone(&self.engine);
-        blocking(move || engine.deploy(transform)).await
+        let (engine, profile) = (Arc::clone(&self.engine), self.profile);
+        blocking(move || {
+            let code = Code::new(transform.wasm.clone().into());
+            if let Err(error) = code.module(profile) {
+                let what = error.to_string();
+                let refusal = match error {
+                    HostError::Rejected(rejection) => Refusal::Module(rejection),
+                    _ => Refusal::NeverRuns,
+                };
+                let name = transform.name;
+                return Err(BrokerError::InvalidTransform { name, refusal, what });
+            }
+            let compression = Compression::None;
+            engine.deploy(Plan { spec: transform, code, compression, kept: false })
+        })
+        .await
     }
 
     /// Ends a transform and forgets its progress: deployed again under that name, it is another one.
@@ -265,6 +322,16 @@ impl Drop for Broker {
         self.tasks.close();
         self.engine.stop();
     }
+}
+
+/// The broker's node id, as in Kafka's protocol: there is but one.
+const NODE: i32 = 0;
+
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let refused = |source| BrokerError::Bind { addr: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let addr = listener.local_addr().map_err(refused)?;
+    Ok((listener, addr))
 }
 
 /// Runs what blocks where it may.

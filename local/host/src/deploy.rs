@@ -37,13 +37,33 @@ pub struct Rejection {
     pub why: String,
 }
 
+impl Rejection {
+    /// Whether the broker looked at the module and took it, and then had no room to store it: it calls that an error of
+    /// its own, not one of the request.
+    pub fn is_too_large(&self) -> bool {
+        self.answer == TOO_LARGE
+    }
+}
+
 impl Display for Rejection {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.answer, self.why)
     }
 }
 
-/// Judges a binary as the broker does at deploy.
+/// Judges a binary as the broker does at deploy, which says nothing about whether it will run.
+///
+/// # Errors
+/// The broker's answer.
+pub fn admit(wasm: &[u8], max_size: usize) -> Result<(), Rejection> {
+    match check(wasm, max_size) {
+        Ok(_) => Ok(()),
+        Err(HostError::Rejected(rejection)) => Err(rejection),
+        Err(error) => Err(Rejection { answer: INVALID, why: error.to_string() }),
+    }
+}
+
+/// As [`admit`], with what the binary declares.
 pub(crate) fn check(wasm: &[u8], max_size: usize) -> Result<Declarations, HostError> {
     let reject = |answer, why: String| Err(HostError::Rejected(Rejection { answer, why }));
     // The broker stores the module after it has looked into it, so this comes last there. Here it

@@ -87,7 +87,7 @@ mod wasi;
 pub use batch::{Batch, BatchHeader};
 pub use builder::BatchBuilder;
 pub use config::{Limits, MAX_OUTPUT_TOPICS, VmConfig};
-pub use deploy::{BINARY_MAX_SIZE, BINARY_MOST_SIZE, Rejection};
+pub use deploy::{BINARY_MAX_SIZE, BINARY_MOST_SIZE, Rejection, admit};
 pub use error::HostError;
 pub use log::{
     LogBuffer, LogDrop, LogDrops, LogEvent, LogLevel, LogLine, LogPipeline, MAX_LOG_BYTES,

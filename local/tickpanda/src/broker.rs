@@ -1,12 +1,12 @@
 //! `tickpanda broker`: the local broker by itself.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tickpanda_broker::{Broker, BrokerConfig};
+use tickpanda_broker::{Broker, BrokerConfig, BrokerError};
 
 use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
@@ -27,6 +27,10 @@ pub struct BrokerSettings {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
 
+    /// Where its Admin API listens, for `rpk transform` [default: 127.0.0.1:9644, or a free port where that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+
     /// Allow another address than a loopback one. There is no authentication.
     #[arg(long)]
     allow_remote: bool,
@@ -38,6 +42,10 @@ pub struct BrokerSettings {
     /// Partitions of the raw and output topics, where they are created.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=64))]
     partitions: i32,
+
+    /// Create no topics, as a new cluster has none: `rpk/deploy.sh` does.
+    #[arg(long)]
+    no_topics: bool,
 
     /// The transform to run.
     #[arg(long, value_name = "FILE", env = "TICKPANDA_TRANSFORM_WASM")]
@@ -70,17 +78,36 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
         let port = port.parse().context("--advertise is HOST:PORT with a port from 1 to 65535")?;
         config.advertise = Some((host.to_owned(), port));
     }
-    let broker = Broker::start(config).await?;
-    topics::create(&broker, settings.partitions, |_| true)?;
+    let broker = start_with_admin(settings.admin_listen, config).await?;
+    if !settings.no_topics {
+        topics::create(&broker, settings.partitions, |_| true)?;
+    }
     match settings.wasm {
         Some(wasm) => {
-            topics::deploy(&broker, &wasm).await?;
+            let mut deployer = topics::Deployer::new(&broker, &wasm)?;
+            deployer.deploy(&broker).await?;
             while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-                topics::adopt(&broker, &wasm).await?;
+                deployer.adopt(&broker).await?;
             }
         }
         None => stop.cancelled().await,
     }
     broker.shutdown().await?;
     Ok(())
+}
+
+/// Starts a broker whose Admin API listens where asked; by default where rpk expects it, if that is free.
+pub(crate) async fn start_with_admin(
+    wanted: Option<SocketAddr>,
+    config: BrokerConfig,
+) -> Result<Broker, BrokerError> {
+    let rpks = SocketAddr::from((Ipv4Addr::LOCALHOST, 9644));
+    let start =
+        |listen| Broker::start(BrokerConfig { admin_listen: Some(listen), ..config.clone() });
+    match (wanted, start(wanted.unwrap_or(rpks)).await) {
+        (None, Err(BrokerError::Bind { addr, .. })) if addr == rpks => {
+            start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+        }
+        (_, started) => started,
+    }
 }

@@ -10,10 +10,11 @@
 //! | [`audit`] | `audit` | compares the tables with the raw topics, row by row |
 //! | [`make_trades`] | `make-trades` | distinct seeded trade frames, one a line |
 //!
-//! `raw_topic` and `seqs` are what demo and audit share: reading a raw topic, and its `seq` numbers.
+//! `topics` deploys our transform to the local broker as rpk would, through `admin`. `raw_topic` and `seqs` are what demo and audit share: reading a raw topic, and its `seq` numbers.
 //!
 //! Nothing here lies in the data path of a Redpanda cluster.
 
+mod admin;
 pub mod audit;
 pub mod broker;
 pub mod cli;

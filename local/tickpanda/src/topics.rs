@@ -1,14 +1,21 @@
 //! The topics of `rpk/topics.conf`, which a cluster's deploy script reads too, and the transform
 //! between them.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tickpanda_broker::{Broker, StartFrom, TopicView, TransformSpec};
+use tickpanda_broker::{Broker, TopicView, TransformState};
 use tickpanda_model::topic;
+use tokio::time::{Instant, sleep};
+
+use crate::admin::{Admin, Description, Offset};
 
 /// Name of the transform, and the beginning of its name on further raw topics.
 const TRANSFORM: &str = "tickpanda-transform";
+/// Compiling takes a fraction of a second, more where everything else is being built at the same time.
+const COMPILED: Duration = Duration::from_secs(60);
 const CONF: &str = include_str!("../../../rpk/topics.conf");
 
 /// One topic to create.
@@ -41,26 +48,87 @@ pub(crate) fn create(
     Ok(())
 }
 
-/// Starts the transform, from the beginning of the raw topic where it has not run before.
-pub(crate) async fn deploy(broker: &Broker, wasm: &Path) -> Result<()> {
-    deploy_on(broker, wasm, topic::RAW, TRANSFORM.to_owned()).await
+/// Our transform on its way to a broker that is started here, over the broker's Admin API as with rpk.
+#[derive(Debug)]
+pub(crate) struct Deployer {
+    admin: Admin,
+    wasm: PathBuf,
+    /// Further raw topics that it has looked after.
+    adopted: BTreeSet<String>,
 }
 
-/// Starts a transform for each further raw topic that nothing reads yet: a source creates one when a
-/// subscription names it (on a cluster that is the operator's to do). A further raw topic is one that
-/// nobody here knows and that was made with the raw topic's settings and partition count.
-pub(crate) async fn adopt(broker: &Broker, wasm: &Path) -> Result<()> {
-    for name in further_raw_topics(broker) {
-        if broker.topics().iter().any(|topic| topic.name == name && topic.read_by.is_some()) {
-            continue;
-        }
-        deploy_on(broker, wasm, &name, format!("{TRANSFORM}-{name}")).await?;
-        tracing::info!(topic = %name, "a further raw topic: the transform reads it too");
+impl Deployer {
+    /// For a broker that has an Admin API.
+    pub(crate) fn new(broker: &Broker, wasm: &Path) -> Result<Self> {
+        let address = broker.admin_addr().context("the broker was started without an Admin API")?;
+        let (admin, wasm) = (Admin::new(address)?, wasm.to_owned());
+        Ok(Self { admin, wasm, adopted: BTreeSet::new() })
     }
-    Ok(())
+
+    /// Deploys the transform, from the beginning of the raw topic where it has not run before.
+    pub(crate) async fn deploy(&self, broker: &Broker) -> Result<()> {
+        self.deploy_on(broker, topic::RAW, TRANSFORM).await
+    }
+
+    /// Deploys a transform for each further raw topic that nothing else reads: a source creates one when a
+    /// subscription names it (on a cluster that is the operator's to do). A further raw topic is one that
+    /// nobody here knows and that was made with the raw topic's settings and partition count.
+    pub(crate) async fn adopt(&mut self, broker: &Broker) -> Result<()> {
+        for topic in further_raw_topics(broker) {
+            let name = format!("{TRANSFORM}-{topic}");
+            let found = broker.topics().into_iter().find(|found| found.name == topic);
+            // Ours from an earlier start runs its old module.
+            let foreign = found.and_then(|it| it.read_by).is_some_and(|reader| reader != name);
+            if foreign || self.adopted.contains(&topic) {
+                continue;
+            }
+            self.deploy_on(broker, &topic, &name).await?;
+            tracing::info!(%topic, "a further raw topic: the transform reads it too");
+            self.adopted.insert(topic);
+        }
+        Ok(())
+    }
+
+    async fn deploy_on(&self, broker: &Broker, input: &str, name: &str) -> Result<()> {
+        let wasm = self.wasm.display();
+        let module = std::fs::read(&self.wasm);
+        let module = module.with_context(|| format!("cannot read the transform {wasm}"))?;
+        let description = Description {
+            name,
+            input_topic: input,
+            output_topics: &topic::OUTPUTS,
+            offset: Some(Offset::EARLIEST),
+        };
+        let deployed = self.admin.deploy(&description, &module).await;
+        deployed.with_context(|| format!("cannot deploy {wasm} to {input}"))?;
+        compiled(broker, name).await.with_context(|| format!("{wasm} is deployed and can't run"))
+    }
 }
 
-/// See [`adopt`].
+/// Waits until the module is compiled: a deploy says nothing about that.
+async fn compiled(broker: &Broker, name: &str) -> Result<()> {
+    let deadline = Instant::now() + COMPILED;
+    loop {
+        let status = broker.transform_status().into_iter().find(|it| it.name == name);
+        let states = status.into_iter().flat_map(|it| it.partitions).map(|it| it.state);
+        let unknown: Vec<String> = states
+            .filter_map(|state| match state {
+                TransformState::Unknown(why) => Some(why),
+                _ => None,
+            })
+            .collect();
+        match unknown.first() {
+            None => return Ok(()),
+            Some(why) if !why.is_empty() => bail!("{why}"),
+            Some(_) if Instant::now() > deadline => {
+                bail!("it is not compiled after {} s", COMPILED.as_secs())
+            }
+            Some(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// See [`Deployer::adopt`].
 pub(crate) fn further_raw_topics(broker: &Broker) -> Vec<String> {
     let known = all(1).unwrap_or_default();
     let topics = broker.topics();
@@ -74,20 +142,6 @@ pub(crate) fn further_raw_topics(broker: &Broker) -> Vec<String> {
     };
     let unknown = |found: &&TopicView| !known.iter().any(|topic| topic.name == found.name);
     topics.iter().filter(unknown).filter(|found| same(found)).map(|f| f.name.clone()).collect()
-}
-
-async fn deploy_on(broker: &Broker, wasm: &Path, input: &str, name: String) -> Result<()> {
-    let module = std::fs::read(wasm);
-    let module = module.with_context(|| format!("cannot read the transform {}", wasm.display()))?;
-    let spec = TransformSpec {
-        name,
-        wasm: module,
-        input_topic: input.to_owned(),
-        output_topics: topic::OUTPUTS.map(String::from).to_vec(),
-        env: vec![],
-        start: StartFrom::Earliest,
-    };
-    broker.deploy(spec).await.with_context(|| format!("cannot deploy {}", wasm.display()))
 }
 
 fn parse(line: &'static str, shared: i32) -> Result<Topic> {

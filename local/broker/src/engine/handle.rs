@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use tickpanda_host::LogPipeline;
 use tickpanda_host::processor::{self, ProcessorState};
+use tickpanda_host::{LogDrops, LogPipeline};
 use uuid::Uuid;
 
-use super::status::{PartitionStatus, TransformState, TransformStatus};
-use crate::storage::{Signal, Topic};
+use super::status::{PartitionStatus, TransformState};
+use crate::storage::{Partition, Signal, Topic};
 
 /// One input partition, as last published by the thread.
 #[derive(Debug, Clone)]
@@ -52,20 +52,11 @@ pub(super) struct Handle {
     pub(super) id: Uuid,
     pub(super) name: String,
     pub(super) input: Arc<Topic>,
-    pub(super) output_topics: Vec<String>,
     pub(super) shared: Arc<Shared>,
     pub(super) thread: JoinHandle<()>,
 }
 
 impl Handle {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn uses(&self, topic: &str) -> bool {
-        self.input.name == topic || self.output_topics.iter().any(|output| output == topic)
-    }
-
     /// Tells the thread to end after the batch it works on.
     pub(super) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -82,10 +73,16 @@ impl Handle {
         }
     }
 
-    pub(super) fn status(&self) -> TransformStatus {
+    /// Messages of the guest that nobody saw.
+    pub(super) fn dropped_logs(&self) -> LogDrops {
+        self.shared.logs.dropped()
+    }
+
+    /// Where each input partition is.
+    pub(super) fn partitions(&self) -> Vec<PartitionStatus> {
         let views = self.shared.views().clone();
         let partitions = (0..).zip(views.into_iter().zip(&self.input.partitions));
-        let partitions = partitions.map(|(partition, (view, input))| {
+        let status = |(partition, (view, input)): (i32, (View, &Arc<Partition>))| {
             let (_, end) = input.watermarks();
             PartitionStatus {
                 partition,
@@ -93,7 +90,7 @@ impl Handle {
                     ProcessorState::Inactive => TransformState::Inactive,
                     ProcessorState::Running => TransformState::Running,
                     ProcessorState::Errored => TransformState::Errored(view.error),
-                    ProcessorState::Unknown => TransformState::Unknown,
+                    ProcessorState::Unknown => TransformState::Unknown(view.error),
                 },
                 next: view.next,
                 committed: view.committed,
@@ -101,14 +98,7 @@ impl Handle {
                 lag: processor::lag(view.next, end),
                 failures: view.failures,
             }
-        });
-        TransformStatus {
-            name: self.name.clone(),
-            id: self.id,
-            input_topic: self.input.name.clone(),
-            output_topics: self.output_topics.clone(),
-            partitions: partitions.collect(),
-            dropped_logs: self.shared.logs.dropped(),
-        }
+        };
+        partitions.map(status).collect()
     }
 }

@@ -13,35 +13,53 @@
 //! on which the guest traps is tried again for ever, with a growing back-off, while the other
 //! partitions go on in a new VM. Nothing here may decode a record.
 //!
-//! - `worker`: the thread; `turn`: one partition's turn, from `input` through the guest to `output`
-//! - `spec`, `beside`: what may be deployed; `handle`, `status`: the transform from outside; `progress`: what is kept on disk
+//! - `change`: deploying, changing, removing; `spec`, `beside`: what may be deployed; `refusal`: why not
+//! - `deployment`: what is known of a transform; `kept`: those that a restart brings back; `code`: its module
+//! - `worker`: the thread; `turn`: one partition's turn, from `input` through the `guest` to `output`
+//! - `handle`, `status`: the transform from outside; `progress`: how far it is, on disk; `logs`: what guests print
 
 mod beside;
+mod change;
+mod code;
+mod deployment;
+mod guest;
 mod handle;
 mod input;
+mod kept;
+mod logs;
 mod output;
 mod progress;
+mod refusal;
 mod spec;
 mod status;
 mod turn;
 mod worker;
 
+pub(crate) use change::Plan;
+pub(crate) use code::Code;
+pub(crate) use deployment::Change;
+pub(crate) use progress::CommittedOffset;
+pub use refusal::Refusal;
 pub use spec::{StartFrom, TransformSpec, TransformTiming};
 pub use status::{PartitionStatus, TransformState, TransformStatus};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tickpanda_host::{CompileOptions, Limits, Module, Profile};
+use tickpanda_host::processor;
+use tickpanda_host::{Limits, LogDrops, Profile};
+use uuid::Uuid;
 
 use crate::error::BrokerError;
 use crate::storage::Store;
-use beside::{Route, closes_a_circle};
+use change::Changes;
+use deployment::Deployment;
 use handle::Handle;
-use worker::Worker;
+use kept::Kept;
+use progress::Progress;
 
 /// Transforms at most: as many heaps as Redpanda reserves by default.
-const MOST: usize = 10;
+pub(crate) const MOST: usize = 10;
 
 /// How all guests are run.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +67,22 @@ pub(crate) struct Guests {
     pub(crate) timing: TransformTiming,
     pub(crate) limits: Limits,
     pub(crate) profile: Profile,
+    /// The broker's id, for the log.
+    pub(crate) node: i32,
+}
+
+/// A deployed transform, whether it runs or not.
+#[derive(Debug)]
+struct Transform {
+    deployment: Deployment,
+    /// Whether a restart brings it back.
+    kept: bool,
+    /// `None` where its module's file could not be read.
+    code: Option<Arc<Code>>,
+    /// `None` while it is paused, being replaced, or could not be started.
+    running: Option<Handle>,
+    /// Why it could not be started.
+    problem: String,
 }
 
 /// All deployed transforms.
@@ -56,134 +90,126 @@ pub(crate) struct Guests {
 pub(crate) struct Engine {
     store: Arc<Store>,
     guests: Guests,
-    running: Mutex<BTreeMap<String, Handle>>,
+    kept: Kept,
+    /// Held by whoever deploys, changes or removes a transform, for as long as that takes.
+    changes: Mutex<Changes>,
+    /// By number. Held for moments only.
+    transforms: Mutex<BTreeMap<u64, Transform>>,
 }
 
 impl Engine {
     pub(crate) fn new(store: Arc<Store>, guests: Guests) -> Self {
-        Self { store, guests, running: Mutex::default() }
+        let kept = Kept::new(store.deployed_dir());
+        Self { store, guests, kept, changes: Mutex::default(), transforms: Mutex::default() }
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
-        // The map is whole after any panic: handles are put in and taken out in one step.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn transforms(&self) -> MutexGuard<'_, BTreeMap<u64, Transform>> {
+        // The map is whole after any panic: transforms are put in and taken out in one step.
+        self.transforms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compiles and starts a transform, in place of the one of that name if there is one, whose
-    /// progress it keeps. Blocks while it compiles.
-    pub(crate) fn deploy(&self, spec: TransformSpec) -> Result<(), BrokerError> {
-        spec.check()?;
-        let invalid =
-            |what: String| BrokerError::InvalidTransform { name: spec.name.clone(), what };
-        let profile = self.guests.profile;
-        let options = CompileOptions { profile, ..CompileOptions::default() };
-        let module = Module::compile_for(&spec.wasm, &options);
-        let module = module.map_err(|error| invalid(error.to_string()))?;
-        let topic = |name: &String| {
-            self.store.topic(name).ok_or_else(|| invalid(format!("topic {name:?} does not exist")))
-        };
-        let input = topic(&spec.input_topic)?;
-        let outputs = spec.output_topics.iter().map(topic).collect::<Result<Vec<_>, _>>()?;
-        let mut running = self.running();
-        if running.len() >= MOST && !running.contains_key(&spec.name) {
-            return Err(invalid(format!("the limit of {MOST} transforms is reached")));
-        }
-        beside_others(&running, &spec)?;
-        let name = spec.name.clone();
-        let old = running.remove(&name);
-        let replaces = old.is_some();
-        if let Some(old) = old {
-            old.stop();
-            old.join();
-        }
-        let started = progress::Progress::load(&self.store.transforms_dir(), &spec, &input)
-            .and_then(|progress| {
-                Worker::start(spec, module, input, outputs, progress, self.guests)
-            });
-        match started {
-            Ok(handle) => {
-                running.insert(name, handle);
-                Ok(())
-            }
-            Err(error) => {
-                if replaces {
-                    tracing::error!(
-                        transform = name, %error,
-                        "the transform has ended and could not be started in its new version: deploy it again"
-                    );
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Ends a transform and forgets how far it was: deployed again, it is another one. Blocks until it
-    /// has ended.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), BrokerError> {
-        let mut running = self.running();
-        let Some(handle) = running.remove(name) else {
-            return Err(BrokerError::UnknownTransform(name.to_owned()));
-        };
-        let id = handle.id;
-        handle.stop();
-        handle.join();
-        progress::forget(&self.store.transforms_dir(), id)
-    }
-
-    /// How far every transform is.
+    /// How far every transform is, in the order of their first deploys.
     pub(crate) fn status(&self) -> Vec<TransformStatus> {
-        self.running().values().map(Handle::status).collect()
+        self.transforms().values().map(|transform| self.status_of(transform)).collect()
+    }
+
+    fn status_of(&self, transform: &Transform) -> TransformStatus {
+        let Deployment { name, input_topic, output_topics, env, compression, paused, .. } =
+            transform.deployment.clone();
+        let (id, partitions, dropped_logs) = match &transform.running {
+            Some(handle) => (handle.id, handle.partitions(), handle.dropped_logs()),
+            None => {
+                let (id, partitions) = self.at_rest(transform);
+                (id, partitions, LogDrops::default())
+            }
+        };
+        TransformStatus {
+            name,
+            id,
+            paused,
+            env,
+            compression,
+            input_topic,
+            output_topics,
+            partitions,
+            dropped_logs,
+        }
+    }
+
+    /// Id and partitions of a transform that nothing runs, from what is kept of it.
+    fn at_rest(&self, transform: &Transform) -> (Uuid, Vec<PartitionStatus>) {
+        let deployment = &transform.deployment;
+        let Some(input) = self.store.topic(&deployment.input_topic) else {
+            return (Uuid::nil(), Vec::new());
+        };
+        let dir = self.store.transforms_dir();
+        // Whoever starts it next is told what is wrong with the file.
+        let kept = progress::peek(&dir, &deployment.name, input.id).ok().flatten();
+        let state = match deployment.paused {
+            true => TransformState::Inactive,
+            false => TransformState::Unknown(transform.problem.clone()),
+        };
+        let partitions = (0..).zip(&input.partitions).map(|(partition, log)| {
+            let (start, end) = log.watermarks();
+            let index = usize::try_from(partition).unwrap_or(0);
+            let outputs = kept.as_ref().map(|kept| kept.kept(index).outputs).unwrap_or_default();
+            let next = outputs.into_iter().flatten().min().unwrap_or(start);
+            PartitionStatus {
+                partition,
+                state: state.clone(),
+                next,
+                committed: next,
+                end,
+                lag: processor::lag(next, end),
+                failures: 0,
+            }
+        });
+        (kept.as_ref().map(Progress::id).unwrap_or_default(), partitions.collect())
     }
 
     /// The name of a transform that reads or writes this topic.
     pub(crate) fn user_of(&self, topic: &str) -> Option<String> {
-        let running = self.running();
-        running.values().find(|handle| handle.uses(topic)).map(|handle| handle.name().to_owned())
+        self.find(|it| it.uses(topic))
     }
 
     /// The name of a transform that reads the topic.
     pub(crate) fn reader_of(&self, topic: &str) -> Option<String> {
-        let running = self.running();
-        running.values().find(|handle| handle.input.name == topic).map(|it| it.name().to_owned())
+        self.find(|it| it.input_topic == topic)
+    }
+
+    fn find(&self, is: impl Fn(&Deployment) -> bool) -> Option<String> {
+        let transforms = self.transforms();
+        let mut found = transforms.values().map(|it| &it.deployment).filter(|it| is(it));
+        found.next().map(|it| it.name.clone())
+    }
+
+    /// Where every transform would begin after a crash, output by output; also those that are no more.
+    pub(crate) fn committed(&self) -> Result<Vec<CommittedOffset>, BrokerError> {
+        let names = self.names();
+        progress::committed(&self.store.transforms_dir(), |id| names.get(&id).cloned())
+    }
+
+    /// Forgets how far those were that are no more.
+    pub(crate) fn collect_garbage(&self) -> Result<(), BrokerError> {
+        let _changes = self.changes();
+        let names = self.names();
+        progress::collect(&self.store.transforms_dir(), |id| names.contains_key(&id))
+    }
+
+    fn names(&self) -> BTreeMap<Uuid, String> {
+        self.status().into_iter().map(|it| (it.id, it.name)).collect()
     }
 
     /// Tells all transforms to end; does not wait.
     pub(crate) fn stop(&self) {
-        self.running().values().for_each(Handle::stop);
+        self.transforms().values().filter_map(|it| it.running.as_ref()).for_each(Handle::stop);
     }
 
-    /// Ends all transforms, their progress committed. Blocks until they have ended.
+    /// Ends all transforms, their progress committed. Blocks until they have ended; nothing is started afterwards.
     pub(crate) fn shut_down(&self) {
+        self.changes().end();
         self.stop();
-        let running = std::mem::take(&mut *self.running());
-        running.into_values().for_each(Handle::join);
+        let all = std::mem::take(&mut *self.transforms());
+        all.into_values().filter_map(|it| it.running).for_each(Handle::join);
     }
-}
-
-/// The rules that need to know what is deployed.
-fn beside_others(
-    deployed: &BTreeMap<String, Handle>,
-    spec: &TransformSpec,
-) -> Result<(), BrokerError> {
-    let refuse =
-        |what: String| Err(BrokerError::InvalidTransform { name: spec.name.clone(), what });
-    if let Some(old) = deployed.get(&spec.name) {
-        let (input, outputs) = (&old.input.name, &old.output_topics);
-        if *input != spec.input_topic || *outputs != spec.output_topics {
-            return refuse(format!(
-                "its topics can't change, they are {input:?} to {outputs:?} in this order: remove it first"
-            ));
-        }
-    }
-    let routes = deployed.values();
-    let routes = routes.map(|it| Route { input: &it.input.name, outputs: &it.output_topics });
-    let routes: Vec<_> = routes.collect();
-    let new = Route { input: &spec.input_topic, outputs: &spec.output_topics };
-    if closes_a_circle(new, &routes) {
-        return refuse(format!(
-            "what it writes would come back to its input topic {:?} through other transforms",
-            spec.input_topic
-        ));
-    }
-    Ok(())
 }

@@ -1,11 +1,14 @@
-//! Appending what a guest wrote to its output topics.
+//! Appending what a guest wrote to its output topics, compressed where the transform is to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tickpanda_host::Outputs;
 use tickpanda_host::processor::{OutputBatch, TimestampType, output_partition};
 
 use crate::batch::Header;
+use crate::compress::{Compression, compress};
+use crate::settings::MAX_BATCH;
 use crate::storage::{AppendError, Topic};
 
 /// Why outputs could not be written.
@@ -28,11 +31,12 @@ pub(super) struct Writers(Vec<Writer>);
 struct Writer {
     topic: Arc<Topic>,
     batch: OutputBatch,
+    compression: Compression,
 }
 
 impl Writers {
-    pub(super) fn new(topics: Vec<Arc<Topic>>) -> Self {
-        let one = |topic| Writer { topic, batch: OutputBatch::default() };
+    pub(super) fn new(topics: Vec<Arc<Topic>>, compression: Compression) -> Self {
+        let one = |topic| Writer { topic, batch: OutputBatch::default(), compression };
         Self(topics.into_iter().map(one).collect())
     }
 
@@ -55,7 +59,8 @@ impl Writers {
         let wanted = || outputs.iter().filter(|output| wants(output.topic));
         // All are looked at before any is taken, so that a retry does not repeat half of them.
         for output in wanted() {
-            let (writer, size) = (&self.0[output.topic], OutputBatch::len_of(output.payload));
+            let writer = &self.0[output.topic];
+            let size = writer.size_of(output.payload);
             if size > writer.limit() {
                 let (topic, limit) = (writer.topic.name.clone(), writer.limit());
                 return Err(OutputError::TooLarge { topic, size, limit });
@@ -85,23 +90,50 @@ impl Writers {
 }
 
 impl Writer {
+    /// The bytes of a batch with this record alone, as it would be appended.
+    fn size_of(&self, payload: &[u8]) -> usize {
+        let plain = OutputBatch::len_of(payload);
+        // What has more than the largest batch when decompressed, nobody reads.
+        let may_fit = self.compression != Compression::None && plain <= MAX_BATCH;
+        if plain <= self.limit() || !may_fit {
+            return plain;
+        }
+        let mut alone = OutputBatch::default();
+        alone.push(payload);
+        let sealed = alone.seal(0, TimestampType::LogAppendTime);
+        let packed = sealed.and_then(|batch| compress(batch, self.compression).ok());
+        packed.map_or(plain, |packed| packed.len())
+    }
+
     fn limit(&self) -> usize {
         self.topic.settings.max_message_bytes
     }
 
     fn flush(&mut self, input: usize, now: i64) -> Result<(), OutputError> {
+        let limit = self.limit();
         let Some(batch) = self.batch.seal(now, TimestampType::LogAppendTime) else {
             return Ok(());
         };
         let partitions = &self.topic.partitions;
         let partition = &partitions[output_partition(input, partitions.len())];
-        let appended = match Header::parse(batch) {
-            Ok(header) => partition.append(&header, batch),
-            Err(error) => Err(AppendError::Io(std::io::Error::other(error))),
-        };
+        let appended = packed(batch, self.compression, limit).and_then(|batch| {
+            let header = Header::parse(&batch).map_err(std::io::Error::other)?;
+            partition.append(&header, &batch)
+        });
         appended
             .map_err(|source| OutputError::Append { topic: self.topic.name.clone(), source })?;
         self.batch.clear();
         Ok(())
     }
+}
+
+/// The batch as it is to be appended.
+fn packed(batch: &[u8], codec: Compression, limit: usize) -> Result<Cow<'_, [u8]>, AppendError> {
+    if codec == Compression::None {
+        return Ok(Cow::Borrowed(batch));
+    }
+    let packed = compress(batch, codec)?;
+    // Random bytes grow by it, and may no longer fit then.
+    let grown = packed.len() > limit && batch.len() <= limit;
+    Ok(if grown { Cow::Borrowed(batch) } else { Cow::Owned(packed) })
 }

@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 use tickpanda_host::processor::PartitionCommit;
 use uuid::Uuid;
 
-use super::spec::{StartFrom, TransformSpec};
+use super::deployment::Deployment;
+use super::spec::StartFrom;
 use crate::batch::Header;
 use crate::error::BrokerError;
 use crate::storage::{Partition, Topic, id_text, write_atomically};
+
+/// Of so many removed transforms it is remembered how far they were.
+const MOST_REMOVED: usize = 100;
 
 /// Progress of one transform, with the file it lives in.
 #[derive(Debug)]
@@ -26,6 +30,13 @@ struct State {
     #[serde(with = "id_text")]
     id: Uuid,
     name: String,
+    /// Whether the transform is one that a restart brings back.
+    #[serde(default)]
+    kept: bool,
+    /// Whether the transform has been removed: one that is deployed under its name is another. What it had done is
+    /// shown until somebody has it collected, as Redpanda keeps it.
+    #[serde(default)]
+    removed: bool,
     /// The input topic's id: a topic created again is begun anew.
     #[serde(with = "id_text")]
     input: Uuid,
@@ -34,6 +45,13 @@ struct State {
     outputs: Vec<String>,
     /// By input partition, for each output the offset behind the last batch that is done.
     next: BTreeMap<i32, Offsets>,
+}
+
+impl State {
+    /// Whether this is of the transform that is, or was last, deployed under that name.
+    fn is_of(&self, name: &str) -> bool {
+        !self.removed && self.name == name
+    }
 }
 
 /// Files that were written before outputs had offsets of their own hold one number.
@@ -56,33 +74,37 @@ impl Offsets {
 
 impl Progress {
     /// The progress kept for this transform and input topic; where there is none, positions by
-    /// the spec's start, kept at once, so that a restart does not move them.
+    /// the deployment's start, kept at once, so that a restart does not move them.
     pub(super) fn load(
         dir: &Path,
-        spec: &TransformSpec,
+        deployment: &Deployment,
+        kept: bool,
         input: &Topic,
     ) -> Result<Self, BrokerError> {
         fs::create_dir_all(dir).map_err(BrokerError::io("make", dir))?;
-        let kept = find(dir, &spec.name, input.id)?;
-        let mut state = kept.unwrap_or_else(|| State {
+        let mut state = find(dir, &deployment.name, input.id)?.unwrap_or_else(|| State {
             id: Uuid::new_v4(),
-            name: spec.name.clone(),
+            name: deployment.name.clone(),
+            kept,
+            removed: false,
             input: input.id,
-            outputs: spec.output_topics.clone(),
+            outputs: deployment.output_topics.clone(),
             next: BTreeMap::new(),
         });
-        let same_outputs = state.outputs == spec.output_topics;
-        let count = spec.output_topics.len();
+        state.kept = kept;
+        let outputs = &deployment.output_topics;
+        let same_outputs = state.outputs == *outputs;
+        let count = outputs.len();
         for (index, partition) in (0..).zip(&input.partitions) {
             let offsets = match state.next.get(&index) {
                 Some(Offsets::Of(offsets)) if same_outputs && offsets.len() == count => continue,
                 // What an output has is not known of another: all begin where all are done.
                 Some(kept) => kept.least(),
-                None => start(partition, spec.start).map_err(BrokerError::io("read", dir))?,
+                None => start(partition, deployment.start).map_err(BrokerError::io("read", dir))?,
             };
             state.next.insert(index, Offsets::Of(vec![offsets; count]));
         }
-        state.outputs.clone_from(&spec.output_topics);
+        state.outputs.clone_from(outputs);
         let progress = Self { path: file(dir, state.id), state };
         progress.save().map_err(BrokerError::io("write", &progress.path))?;
         Ok(progress)
@@ -118,33 +140,114 @@ impl Progress {
     }
 }
 
-/// Forgets the progress with this id.
-pub(super) fn forget(dir: &Path, id: Uuid) -> Result<(), BrokerError> {
-    let path = file(dir, id);
-    fs::remove_file(&path).map_err(BrokerError::io("delete", &path))
+/// Where one partition of a transform is, for one of its outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommittedOffset {
+    /// `None` where the transform is no more.
+    pub(crate) transform: Option<String>,
+    pub(crate) partition: i32,
+    /// Of the last record that is done; one before the start where nothing is.
+    pub(crate) offset: i64,
+}
+
+/// What is kept of transforms; `name_of` gives the name of one that is there.
+pub(super) fn committed(
+    dir: &Path,
+    name_of: impl Fn(Uuid) -> Option<String>,
+) -> Result<Vec<CommittedOffset>, BrokerError> {
+    let mut found = Vec::new();
+    for (_, state) in all(dir)? {
+        let transform = if state.removed { None } else { name_of(state.id) };
+        for (partition, offsets) in &state.next {
+            let offsets = match offsets {
+                Offsets::Of(offsets) => offsets.clone(),
+                Offsets::Common(offset) => vec![*offset; state.outputs.len()],
+            };
+            found.extend(offsets.into_iter().map(|next| CommittedOffset {
+                transform: transform.clone(),
+                partition: *partition,
+                offset: next - 1,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes what is kept of transforms that are no more.
+pub(super) fn collect(dir: &Path, is_there: impl Fn(Uuid) -> bool) -> Result<(), BrokerError> {
+    for (path, state) in all(dir)? {
+        if state.removed || !is_there(state.id) {
+            fs::remove_file(&path).map_err(BrokerError::io("delete", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is kept under that name for that input topic.
+pub(super) fn peek(dir: &Path, name: &str, input: Uuid) -> Result<Option<Progress>, BrokerError> {
+    let found = all(dir)?.into_iter();
+    let mut found = found.filter(|(_, state)| state.is_of(name) && state.input == input);
+    Ok(found.next().map(|(path, state)| Progress { path, state }))
+}
+
+/// The transforms that `is_gone` names are no more: deployed again under that name, they are others.
+pub(super) fn retire(dir: &Path, is_gone: impl Fn(&str, bool) -> bool) -> Result<(), BrokerError> {
+    let states = all(dir)?;
+    for (path, mut state) in states {
+        if !state.removed && is_gone(&state.name, state.kept) {
+            state.removed = true;
+            let progress = Progress { path, state };
+            progress.save().map_err(BrokerError::io("write", &progress.path))?;
+        }
+    }
+    bury(dir)
+}
+
+/// Deletes what is kept of those that were removed first, where they are too many.
+fn bury(dir: &Path) -> Result<(), BrokerError> {
+    let mut removed: Vec<_> = all(dir)?.into_iter().filter(|(_, state)| state.removed).collect();
+    let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
+    removed.sort_by_key(|(path, _)| changed(path));
+    for (path, _) in removed.iter().rev().skip(MOST_REMOVED) {
+        fs::remove_file(path).map_err(BrokerError::io("delete", path))?;
+    }
+    Ok(())
 }
 
 fn file(dir: &Path, id: Uuid) -> PathBuf {
     dir.join(format!("{id}.json"))
 }
 
-/// What is kept under that name for that input topic. What is kept under it for a topic that has
-/// been deleted since is of no use to anybody, and removed.
-fn find(dir: &Path, name: &str, input: Uuid) -> Result<Option<State>, BrokerError> {
-    let mut found = None;
-    for entry in fs::read_dir(dir).map_err(BrokerError::io("list", dir))? {
+/// Everything that is kept; nothing where the folder has not been made yet.
+fn all(dir: &Path) -> Result<Vec<(PathBuf, State)>, BrokerError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(BrokerError::io("list", dir))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
         let path = entry.map_err(BrokerError::io("list", dir))?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
         let json = fs::read(&path).map_err(BrokerError::io("read", &path))?;
-        let state: State = serde_json::from_slice(&json).map_err(|error| BrokerError::Corrupt {
+        let state = serde_json::from_slice(&json).map_err(|error| BrokerError::Corrupt {
             path: path.clone(),
             what: error.to_string(),
         })?;
-        if state.name == name && state.input == input {
+        found.push((path, state));
+    }
+    Ok(found)
+}
+
+/// What is kept under that name for that input topic. What is kept under it for a topic that has
+/// been deleted since is of no use to anybody, and removed.
+fn find(dir: &Path, name: &str, input: Uuid) -> Result<Option<State>, BrokerError> {
+    let mut found = None;
+    for (path, state) in all(dir)?.into_iter().filter(|(_, state)| state.is_of(name)) {
+        if state.input == input {
             found = Some(state);
-        } else if state.name == name {
+        } else {
             fs::remove_file(&path).map_err(BrokerError::io("delete", &path))?;
         }
     }

@@ -3,6 +3,8 @@
 use tickpanda_host::LogDrops;
 use uuid::Uuid;
 
+use crate::compress::Compression;
+
 /// A transform with its input partitions.
 #[derive(Debug, Clone)]
 pub struct TransformStatus {
@@ -10,6 +12,12 @@ pub struct TransformStatus {
     pub name: String,
     /// Drawn when a transform of this name was first deployed on this input topic.
     pub id: Uuid,
+    /// Whether somebody has stopped it until it is resumed.
+    pub paused: bool,
+    /// The guest's environment, as given.
+    pub env: Vec<(String, String)>,
+    /// How its output is compressed.
+    pub compression: Compression,
     /// Where it reads.
     pub input_topic: String,
     /// Where it writes.
@@ -42,12 +50,13 @@ pub struct PartitionStatus {
 /// Whether a partition's transform gets on, in the broker's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransformState {
-    /// It is about to start.
+    /// It is about to start, or paused.
     Inactive,
     /// It works, or waits for input.
     Running,
     /// It has failed and is resting before it tries the same batch again.
     Errored(String),
-    /// Its module could not be compiled. Does not occur here, where that is refused at the deploy.
-    Unknown,
+    /// Nothing is known of it: its module is not compiled yet, or can't be, for this reason; that is tried again. Nothing
+    /// that [`Broker::deploy`](crate::Broker::deploy) has taken gets here.
+    Unknown(String),
 }

@@ -1,23 +1,27 @@
 //! The thread of one transform: it gives each input partition its turn, commits, and sleeps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use tickpanda_host::processor::{Commits, PartitionCommit, Processor, Timing, Todo};
-use tickpanda_host::{LogPipeline, Module, Outputs, RestartingVm, VmConfig};
+use tickpanda_host::processor::{
+    Commits, PartitionCommit, Processor, ProcessorState, Timing, Todo,
+};
+use tickpanda_host::{LogPipeline, Outputs};
 
 use super::Guests;
+use super::code::Code;
+use super::deployment::Deployment;
+use super::guest::Guest;
 use super::handle::{Handle, Shared, View};
+use super::logs;
 use super::output::Writers;
 use super::progress::Progress;
-use super::spec::TransformSpec;
 use crate::error::BrokerError;
-use crate::storage::{Signal, Topic};
+use crate::storage::{Signal, Store, Topic, millis};
 
 /// The thread's own.
 pub(super) struct Worker {
-    /// One for all input partitions, as Redpanda has one for each core; this thread is its core.
-    pub(super) guest: RestartingVm,
+    pub(super) guest: Guest,
     pub(super) input: Arc<Topic>,
     pub(super) outputs: Outputs,
     pub(super) writers: Writers,
@@ -28,34 +32,42 @@ pub(super) struct Worker {
     timing: Timing,
 }
 
+/// What a transform works on.
+pub(super) struct Topics {
+    pub(super) input: Arc<Topic>,
+    pub(super) outputs: Vec<Arc<Topic>>,
+}
+
 impl Worker {
-    /// Starts the thread.
+    /// Starts the thread, which compiles the module first if that has not been done.
     pub(super) fn start(
-        spec: TransformSpec,
-        module: Module,
-        input: Arc<Topic>,
-        outputs: Vec<Arc<Topic>>,
+        deployment: &Deployment,
+        code: Arc<Code>,
+        Topics { input, outputs }: Topics,
         progress: Progress,
-        Guests { timing, limits, .. }: Guests,
+        Guests { timing, limits, profile, node }: Guests,
+        store: Arc<Store>,
     ) -> Result<Handle, BrokerError> {
-        let (name, output_topics) = (spec.name.clone(), spec.output_topics.clone());
+        let name = deployment.name.clone();
         let count = input.partitions.len();
         let mut commits = Commits::new(timing, count, outputs.len());
         (0..count).for_each(|index| commits.found(&progress.kept(index)));
-        let processors = vec![Processor::new(timing, Instant::now()); count];
+        let new = if code.is_compiled() { Processor::new } else { Processor::uncompiled };
+        let processors = vec![new(timing, Instant::now()); count];
         let signal = Arc::new(Signal::default());
         input.partitions.iter().for_each(|partition| partition.signal(&signal));
-        let logs = Arc::new(LogPipeline::traced(&name));
-        let mut config = VmConfig::new(&name, &spec.input_topic, &spec.output_topics);
-        (config.env, config.limits) = (spec.env, limits);
+        let of = name.clone();
+        let logs = Arc::new(LogPipeline::traced_and(&name, move |events| {
+            logs::keep(&store, &of, events, node, millis(SystemTime::now()));
+        }));
         let views = (0..count).map(|index| view(&processors[index], &commits, index)).collect();
         let shared = Arc::new(Shared::new(signal, Arc::clone(&logs), views));
         let id = progress.id();
-        let worker = Self {
-            guest: RestartingVm::new(module, config, logs),
+        let mut worker = Self {
+            guest: Guest::new(deployment.clone(), code, (limits, profile), logs),
             input: Arc::clone(&input),
             outputs: Outputs::default(),
-            writers: Writers::new(outputs),
+            writers: Writers::new(outputs, deployment.compression),
             processors,
             commits,
             shared: Arc::clone(&shared),
@@ -64,12 +76,38 @@ impl Worker {
         };
         let thread = std::thread::Builder::new()
             .name("broker-transform".to_owned())
-            .spawn(move || worker.run())
-            .map_err(|error| BrokerError::InvalidTransform {
-                name: name.clone(),
-                what: format!("no thread to run it on: {error}"),
-            })?;
-        Ok(Handle { id, name, input, output_topics, shared, thread })
+            .spawn(move || {
+                worker.create();
+                worker.run();
+            })
+            .map_err(|source| BrokerError::Thread { name: name.clone(), source })?;
+        Ok(Handle { id, name, input, shared, thread })
+    }
+
+    /// Compiles the module for all partitions that wait for it; where that fails, they wait again.
+    fn create(&mut self) {
+        let created = self.guest.create();
+        let now = Instant::now();
+        let mut again = None;
+        for index in 0..self.processors.len() {
+            let processor = &mut self.processors[index];
+            let waits = processor.state() == ProcessorState::Unknown;
+            match &created {
+                Ok(()) if waits => processor.created(now),
+                Err(error) if waits => {
+                    again = Some(processor.not_created(now));
+                    self.shared.views()[index].error = error.to_string();
+                }
+                _ => {}
+            }
+            self.publish(index);
+        }
+        if let (Err(error), Some(again)) = (created, again) {
+            tracing::warn!(
+                transform = self.guest.name(), retry_in = ?again, %error,
+                "failed to create transform processor"
+            );
+        }
     }
 
     fn run(mut self) {
@@ -103,9 +141,8 @@ impl Worker {
         let now = Instant::now();
         let busy = match self.processors[index].todo(now) {
             Todo::Wait(_) => false,
-            // Compiled before it was deployed.
             Todo::Create => {
-                self.processors[index].created(now);
+                self.create();
                 true
             }
             Todo::Load => {

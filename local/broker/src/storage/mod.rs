@@ -5,7 +5,8 @@
 //!          meta.json                         cluster id; topics with id, partitions, settings
 //!          topics/NAME/PARTITION/00000000000000000042.log    batches, one after another
 //!                                 start      the first offset that DeleteRecords left
-//!          transforms/NAME.json              how far a transform has come (see crate::engine)
+//!          deployed/NUMBER.json, UUID.wasm   transforms that a restart brings back (see crate::engine)
+//!          transforms/UUID.json              how far a transform has come
 //! ```
 //!
 //! A segment is nothing but batches as they came, so each batch's CRC32-C is the storage's

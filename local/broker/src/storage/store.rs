@@ -82,6 +82,11 @@ impl Store {
         self.dir.join("transforms")
     }
 
+    /// Where the transforms are kept that a restart brings back.
+    pub(crate) fn deployed_dir(&self) -> PathBuf {
+        self.dir.join("deployed")
+    }
+
     fn topic_dir(&self, name: &str) -> PathBuf {
         self.dir.join("topics").join(name)
     }

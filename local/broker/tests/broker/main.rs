@@ -1,6 +1,7 @@
 //! A broker over real sockets: with rskafka where a client would do, with raw requests where one
 //! must see every byte.
 
+mod admin;
 mod crash;
 mod data;
 mod hostile;

@@ -14,7 +14,7 @@ use crate::util::{
     Raw, batch, batch_at, copy_dir, name, partition, read_from, record, start, until, value,
 };
 
-const IDENTITY: &str = include_str!("../../../host/tests/data/identity.wat");
+pub(crate) const IDENTITY: &str = include_str!("../../../host/tests/data/identity.wat");
 
 fn spec(wat: &str) -> TransformSpec {
     TransformSpec {
@@ -324,7 +324,7 @@ async fn new_input_is_transformed_at_once() {
 }
 
 /// The identity, and every record to the second output too.
-fn tee() -> String {
+pub(crate) fn tee() -> String {
     let import = "(memory (export";
     let options = "(import \"redpanda_transform\" \"write_record_with_options\" \
         (func $write_with (param i32 i32 i32 i32) (result i32)))";

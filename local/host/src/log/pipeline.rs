@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime};
 use super::{LogBuffer, LogDrop, LogDrops, LogEvent, LogLevel, LogLine};
 use crate::processor::chance;
 
-/// What is done with each message that goes out, and with the news of one that never will.
-type Print = Box<dyn Fn(Result<&LogEvent, LogDrop>) + Send + Sync>;
+/// What is done with messages that go out together, and with the news of one that never will.
+type Print = Box<dyn Fn(Result<&[LogEvent], LogDrop>) + Send + Sync>;
 
 /// A [`LogBuffer`] that a VM's thread and its host share.
 ///
@@ -27,6 +27,17 @@ impl LogPipeline {
         transform: impl Into<String>,
         print: impl Fn(Result<&LogEvent, LogDrop>) + Send + Sync + 'static,
     ) -> Self {
+        Self::gathered(transform, move |events| match events {
+            Ok(events) => events.iter().for_each(|event| print(Ok(event))),
+            Err(dropped) => print(Err(dropped)),
+        })
+    }
+
+    /// The same, with messages that go out together handed over together.
+    pub fn gathered(
+        transform: impl Into<String>,
+        print: impl Fn(Result<&[LogEvent], LogDrop>) + Send + Sync + 'static,
+    ) -> Self {
         let (transform, print) = (transform.into(), Box::new(print));
         Self { transform, buffer: Mutex::default(), print }
     }
@@ -34,19 +45,20 @@ impl LogPipeline {
     /// For one transform; messages become events of `tracing` with the target `transform`, and a
     /// message that Redpanda would drop one of level debug that says why.
     pub fn traced(transform: &str) -> Self {
+        Self::traced_and(transform, |_| {})
+    }
+
+    /// As [`LogPipeline::traced`], and `keep` gets what goes out together too, before the next goes out.
+    pub fn traced_and(transform: &str, keep: impl Fn(&[LogEvent]) + Send + Sync + 'static) -> Self {
         let name = transform.to_owned();
-        Self::new(transform, move |event| {
-            let transform = &name;
-            match event.map(|event| (event.level, event.text.trim_end())) {
-                Ok((LogLevel::Info, text)) => {
-                    tracing::info!(target: "transform", transform, "{text}")
-                }
-                Ok((LogLevel::Warn, text)) => {
-                    tracing::warn!(target: "transform", transform, "{text}")
-                }
-                Err(dropped) => {
-                    tracing::debug!(target: "transform", transform, "a message that Redpanda would drop: {dropped}");
-                }
+        Self::gathered(transform, move |events| match events {
+            Ok(events) => {
+                events.iter().for_each(|event| trace(&name, event));
+                keep(events);
+            }
+            Err(dropped) => {
+                let transform = &name;
+                tracing::debug!(target: "transform", transform, "a message that Redpanda would drop: {dropped}");
             }
         })
     }
@@ -85,12 +97,23 @@ impl LogPipeline {
     pub fn flush(&self) {
         // Held while they are printed, so that they stay in order.
         let mut buffer = self.buffer();
-        buffer.flush().iter().for_each(|event| (self.print)(Ok(event)));
+        let events = buffer.flush();
+        if !events.is_empty() {
+            (self.print)(Ok(&events));
+        }
     }
 
     /// Messages that nobody saw.
     pub fn dropped(&self) -> LogDrops {
         self.buffer().dropped()
+    }
+}
+
+fn trace(transform: &str, event: &LogEvent) {
+    let text = event.text.trim_end();
+    match event.level {
+        LogLevel::Info => tracing::info!(target: "transform", transform, "{text}"),
+        LogLevel::Warn => tracing::warn!(target: "transform", transform, "{text}"),
     }
 }
 

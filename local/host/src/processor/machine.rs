@@ -57,6 +57,11 @@ impl Processor {
         Self { timing, phase, backoff: Backoff::new(now), failures: 0 }
     }
 
+    /// The module is not compiled yet, which is what there is to do first.
+    pub fn uncompiled(timing: Timing, now: Instant) -> Self {
+        Self { phase: Phase::Unknown { until: now }, ..Self::new(timing, now) }
+    }
+
     /// As the broker shows it.
     pub fn state(&self) -> ProcessorState {
         match self.phase {
@@ -242,6 +247,15 @@ mod tests {
         let now = start + 120 * SECOND;
         it.created(now);
         assert_eq!((it.todo(now), it.state()), (Todo::Wait(now + 3 * SECOND), Inactive));
+    }
+
+    #[test]
+    fn one_whose_module_is_not_compiled_yet_is_unknown_and_has_not_failed() {
+        let now = Instant::now();
+        let mut it = Processor::uncompiled(Timing::broker(), now);
+        assert_eq!((it.state(), it.failures(), it.todo(now)), (Unknown, 0, Todo::Create));
+        it.created(now);
+        assert_eq!((it.state(), it.todo(now)), (Inactive, Todo::Wait(now + 3 * SECOND)));
     }
 
     #[test]

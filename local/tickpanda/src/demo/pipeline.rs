@@ -20,14 +20,14 @@ use super::feed::Feed;
 use super::settings::DemoSettings;
 use super::sums::Sums;
 use super::{STOP_DEADLINE, recount};
+use crate::broker::start_with_admin;
 use crate::timing::Timing;
-use crate::topics;
+use crate::topics::{self, Deployer};
 
 /// All parts of the running demo.
 pub(crate) struct Pipeline {
     pub(super) broker: Broker,
-    /// The transform's module.
-    wasm: PathBuf,
+    deployer: Deployer,
     /// With which waits its transform runs.
     pub(super) timing: Timing,
     client: Client,
@@ -67,13 +67,17 @@ impl Pipeline {
         let place = database::place(&database.url)?;
         let baseline =
             database::admit(&pool, &place, &clusters, settings.into_existing, &baseline).await?;
-        topics::deploy(&broker, &settings.wasm).await?;
+        let deployer = Deployer::new(&broker, &settings.wasm)?;
+        deployer.deploy(&broker).await?;
 
         println!("broker    {}   (kcat -b {} -L)", broker.addr(), broker.addr());
         let shown = match server.kind() {
             Kind::Given => place,
             _ => format!("psql postgres://postgres@{place}"),
         };
+        if let Some(admin) = broker.admin_addr() {
+            println!("admin     {admin}   (rpk transform list -X admin.hosts={admin})");
+        }
         println!("database  {}   ({shown})", server.kind());
         println!("logs      {}", logs.display());
 
@@ -82,7 +86,7 @@ impl Pipeline {
         let raw_before = raw_topics(&broker).iter().map(|name| total(&broker, name)).sum();
         let mut pipeline = Pipeline {
             broker,
-            wasm: settings.wasm.clone(),
+            deployer,
             timing: settings.timing,
             client,
             clusters,
@@ -178,8 +182,8 @@ impl Pipeline {
     }
 
     /// Further raw topics get their transform.
-    pub(super) async fn adopt(&self) -> Result<()> {
-        topics::adopt(&self.broker, &self.wasm).await
+    pub(super) async fn adopt(&mut self) -> Result<()> {
+        self.deployer.adopt(&self.broker).await
     }
 }
 
@@ -223,7 +227,8 @@ pub(super) fn total(broker: &Broker, topic: &str) -> u64 {
 async fn start_broker(settings: &DemoSettings, dir: &Path) -> Result<Broker> {
     let start = |listen| {
         let config = BrokerConfig::new(dir.join("broker"));
-        Broker::start(BrokerConfig { listen, transforms: settings.timing.waits(), ..config })
+        let config = BrokerConfig { listen, transforms: settings.timing.waits(), ..config };
+        start_with_admin(settings.admin_listen, config)
     };
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let started = match settings.kafka_listen {

@@ -56,6 +56,10 @@ pub struct DemoSettings {
     #[arg(long, value_name = "ADDRESS")]
     pub kafka_listen: Option<SocketAddr>,
 
+    /// Where its Admin API listens, for `rpk transform` [default: 127.0.0.1:9644, or a free port where that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+
     /// The waits around the transform.
     #[arg(long, value_enum, default_value_t)]
     pub timing: Timing,
