@@ -86,7 +86,7 @@ impl Writers {
 
 impl Writer {
     fn limit(&self) -> usize {
-        self.topic.settings.max_message_bytes
+        self.topic.settings.get().max_message_bytes
     }
 
     fn flush(&mut self, input: usize, now: i64) -> Result<(), OutputError> {
