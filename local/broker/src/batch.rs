@@ -46,9 +46,15 @@ pub(crate) enum Malformed {
     /// A codec that does not exist, or data that it can't read.
     #[error("the records can't be decompressed")]
     Codec,
-    /// Transactions and idempotence are not served; taking such a batch would promise them.
-    #[error("idempotent and transactional producers are not supported")]
+    /// An id without an epoch or a sequence.
+    #[error("an idempotent producer has an epoch and a sequence of at least 0")]
     Producer,
+    /// Transactions are not served; taking such a batch would promise them.
+    #[error("transactions are not supported")]
+    Transaction,
+    /// Control batches are a broker's.
+    #[error("control batches are not for clients to write")]
+    Control,
 }
 
 /// A batch's header, parsed. `size` is that of the whole batch in bytes.
@@ -147,7 +153,13 @@ pub(crate) fn check(batch: &[u8], limit: usize) -> Result<Header, Malformed> {
     if !header.checksum_matches(batch) {
         return Err(Malformed::Checksum);
     }
-    if header.producer_id >= 0 || header.attributes & (TRANSACTIONAL | CONTROL) != 0 {
+    if header.attributes & CONTROL != 0 {
+        return Err(Malformed::Control);
+    }
+    if header.attributes & TRANSACTIONAL != 0 {
+        return Err(Malformed::Transaction);
+    }
+    if header.producer_id >= 0 && (header.producer_epoch < 0 || header.base_sequence < 0) {
         return Err(Malformed::Producer);
     }
     if header.count < 1 || header.last_offset_delta != header.count - 1 {

@@ -49,12 +49,16 @@ pub enum BrokerError {
     #[error("topic {0:?}: a name is 1 to 249 of a-z A-Z 0-9 . _ -")]
     InvalidTopic(String),
     /// A topic can't have so many partitions.
-    #[error("topic {name:?}: {asked} partitions asked for, between 1 and {most} are possible")]
+    #[error(
+        "topic {name:?}: {asked} partitions asked for, between {least} and {most} are possible"
+    )]
     InvalidPartitions {
         /// The topic.
         name: String,
         /// How many were asked for.
         asked: i32,
+        /// One more than it has.
+        least: usize,
         /// How many there is room for.
         most: usize,
     },

@@ -227,7 +227,7 @@ impl Broker {
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         if let Some(topic) = self.store.topic(name) {
             let wanted = TopicSettings::parse(&settings)?;
-            let same = *topic.settings == wanted
+            let same = *topic.settings.get() == wanted
                 && usize::try_from(partitions) == Ok(topic.partitions.len());
             return if same { Ok(()) } else { Err(BrokerError::TopicExists(name.to_owned())) };
         }
@@ -239,7 +239,7 @@ impl Broker {
         let view = |topic: &Arc<storage::Topic>| TopicView {
             name: topic.name.clone(),
             partitions: topic.partitions.len(),
-            settings: (topic.settings.describe().into_iter())
+            settings: (topic.settings.get().describe().into_iter())
                 .map(|(key, value, _)| (key, value))
                 .collect(),
             read_by: self.engine.reader_of(&topic.name),

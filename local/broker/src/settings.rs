@@ -3,7 +3,8 @@
 //! An unknown setting is refused rather than ignored: a topic that silently does not do what it
 //! was told is found out in production.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::BrokerError;
 
@@ -35,6 +36,48 @@ impl Default for TopicSettings {
             max_message_bytes: 1 << 20,
             log_append_time: false,
         }
+    }
+}
+
+/// The settings of a topic that exists, which clients may change; shared by all who work on it.
+#[derive(Debug)]
+pub(crate) struct Live(RwLock<Current>);
+
+#[derive(Debug)]
+struct Current {
+    settings: Arc<TopicSettings>,
+    /// Which ones were given; the others are defaults.
+    given: Arc<BTreeSet<String>>,
+}
+
+impl Current {
+    fn parse(given: &BTreeMap<String, String>) -> Result<Self, BrokerError> {
+        let settings = Arc::new(TopicSettings::parse(given)?);
+        Ok(Self { settings, given: Arc::new(given.keys().cloned().collect()) })
+    }
+}
+
+impl Live {
+    /// By Kafka's names.
+    pub(crate) fn new(given: &BTreeMap<String, String>) -> Result<Self, BrokerError> {
+        Ok(Self(RwLock::new(Current::parse(given)?)))
+    }
+
+    /// As they are now.
+    pub(crate) fn get(&self) -> Arc<TopicSettings> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).settings)
+    }
+
+    /// The names of those that were given.
+    pub(crate) fn given(&self) -> Arc<BTreeSet<String>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).given)
+    }
+
+    /// From now on these, and defaults for all others.
+    pub(crate) fn set(&self, given: &BTreeMap<String, String>) -> Result<(), BrokerError> {
+        let new = Current::parse(given)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
     }
 }
 

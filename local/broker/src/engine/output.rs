@@ -106,7 +106,7 @@ impl Writer {
     }
 
     fn limit(&self) -> usize {
-        self.topic.settings.max_message_bytes
+        self.topic.settings.get().max_message_bytes
     }
 
     fn flush(&mut self, input: usize, now: i64) -> Result<(), OutputError> {

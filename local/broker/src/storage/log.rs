@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::meta::write_atomically;
+use super::producers::{Producers, SequenceError};
 use super::segment::{Segment, Slice};
 use super::sync::Syncer;
 use crate::batch::{self, Header};
 use crate::error::BrokerError;
-use crate::settings::TopicSettings;
+use crate::settings::Live;
 
 /// Why a checked batch was not appended.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub(crate) enum AppendError {
     /// Larger than the topic's `max.message.bytes`.
     #[error("a batch of {size} bytes is larger than the topic's max.message.bytes={limit}")]
     TooLarge { size: usize, limit: usize },
+    /// Not the next batch of its idempotent producer.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
     /// The topic has been deleted.
     #[error("the topic has been deleted")]
     Deleted,
@@ -46,7 +50,8 @@ pub(crate) struct Log {
     dir: PathBuf,
     segments: Vec<Segment>,
     start: i64,
-    settings: Arc<TopicSettings>,
+    settings: Arc<Live>,
+    producers: Producers,
     syncer: Syncer,
     /// Reused for every append, so that a batch is written with one call.
     scratch: Vec<u8>,
@@ -57,7 +62,7 @@ impl Log {
     /// Opens the log in `dir`, which is made if missing. Cuts a torn tail and says so.
     pub(crate) fn open(
         dir: &Path,
-        settings: Arc<TopicSettings>,
+        settings: Arc<Live>,
         syncer: Syncer,
         now: SystemTime,
     ) -> Result<Self, BrokerError> {
@@ -66,16 +71,21 @@ impl Log {
         let mut bases = segment_bases(dir).map_err(BrokerError::io("list", dir))?;
         bases.sort_unstable();
         let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
+        let mut producers = Producers::default();
+        let mut seen = |header: &Header| {
+            let own = header.is_log_append_time();
+            producers.note(header, if own { header.max_timestamp } else { -1 });
+        };
         for (i, (base, path)) in bases.iter().enumerate() {
             if let Some(expected) = segments.last().map(|s| s.end).filter(|end| end != base) {
                 let what = format!("the segment before it ends at offset {expected}");
                 return Err(BrokerError::Corrupt { path: path.clone(), what });
             }
             if i + 1 < bases.len() {
-                segments.push(Segment::open_closed(path.clone(), *base)?);
+                segments.push(Segment::open_closed(path.clone(), *base, &mut seen)?);
                 continue;
             }
-            let (segment, cut) = Segment::open_active(path.clone(), *base)?;
+            let (segment, cut) = Segment::open_active(path.clone(), *base, &mut seen)?;
             if cut > 0 {
                 tracing::warn!(
                     file = %path.display(), cut, end = segment.end,
@@ -97,6 +107,7 @@ impl Log {
             segments,
             start,
             settings,
+            producers,
             syncer,
             scratch: Vec::new(),
             deleted: false,
@@ -128,7 +139,8 @@ impl Log {
         self.deleted = true;
     }
 
-    /// Appends one checked batch, whose `header` it is.
+    /// Appends one checked batch, whose `header` it is; of one that an idempotent producer sends again, only
+    /// says where it is.
     pub(crate) fn append(
         &mut self,
         header: &Header,
@@ -138,9 +150,14 @@ impl Log {
         if self.deleted {
             return Err(AppendError::Deleted);
         }
-        let limit = self.settings.max_message_bytes;
+        let settings = self.settings.get();
+        let limit = settings.max_message_bytes;
         if batch.len() > limit {
             return Err(AppendError::TooLarge { size: batch.len(), limit });
+        }
+        if let Some(kept) = self.producers.check(header)? {
+            let (base_offset, append_time) = (kept.base_offset, kept.append_time);
+            return Ok(Appended { base_offset, end: self.end(), start: self.start, append_time });
         }
         let base_offset = self.end();
         let mut header = Header { base_offset, ..*header };
@@ -148,17 +165,18 @@ impl Log {
         self.scratch.clear();
         self.scratch.extend_from_slice(batch);
         batch::place(&mut self.scratch, base_offset);
-        if self.settings.log_append_time {
+        if settings.log_append_time {
             append_time = millis(now);
             header.max_timestamp = append_time;
             batch::set_append_time(&mut self.scratch, header.attributes, append_time);
         }
         let active = &self.segments[self.segments.len() - 1];
-        if active.size > 0 && active.size + batch.len() as u64 > self.settings.segment_bytes {
+        if active.size > 0 && active.size + batch.len() as u64 > settings.segment_bytes {
             self.roll(now)?;
         }
         let last = self.segments.len() - 1;
         self.segments[last].append(&header, &self.scratch, now)?;
+        self.producers.note(&header, append_time);
         self.scratch.shrink_to(1 << 20);
         Ok(Appended { base_offset, end: header.next_offset(), start: self.start, append_time })
     }
@@ -212,8 +230,9 @@ impl Log {
         if self.deleted {
             return Ok(());
         }
+        let settings = self.settings.get();
         let mut drop = 0;
-        if let Some(age) = self.settings.retention_ms.map(Duration::from_millis) {
+        if let Some(age) = settings.retention_ms.map(Duration::from_millis) {
             // A clock that went back makes nothing old.
             let old =
                 |s: &Segment| now.duration_since(s.last_append).is_ok_and(|passed| passed > age);
@@ -223,7 +242,7 @@ impl Log {
             }
             drop = self.segments[..self.segments.len() - 1].iter().take_while(|s| old(s)).count();
         }
-        if let Some(limit) = self.settings.retention_bytes {
+        if let Some(limit) = settings.retention_bytes {
             let mut total: u64 = self.segments[drop..].iter().map(|s| s.size).sum();
             while drop + 1 < self.segments.len() && total - self.segments[drop].size >= limit {
                 total -= self.segments[drop].size;
@@ -245,6 +264,17 @@ impl Log {
             self.segments.remove(0);
         }
         Ok(())
+    }
+
+    /// The newest timestamp of all records, ms; −1 where there is none.
+    pub(crate) fn max_timestamp(&self) -> i64 {
+        let reachable = self.segments.iter().filter(|segment| segment.end > self.start);
+        reachable.map(|segment| segment.max_timestamp).max().unwrap_or(-1)
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn size(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
     }
 
     /// Hands the active segment to the disk.

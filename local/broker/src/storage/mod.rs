@@ -3,6 +3,7 @@
 //! ```text
 //! DATA_DIR/lock                              held by the OS for the one broker that runs here
 //!          meta.json                         cluster id; topics with id, partitions, settings
+//!          producer-ids                      the first producer id that nobody has been given
 //!          topics/NAME/PARTITION/00000000000000000042.log    batches, one after another
 //!                                 start      the first offset that DeleteRecords left
 //!          deployed/NUMBER.json, UUID.wasm   transforms that a restart brings back (see crate::engine)
@@ -19,6 +20,8 @@ mod index;
 mod log;
 mod meta;
 mod partition;
+mod producer_ids;
+mod producers;
 mod scan;
 mod segment;
 mod store;
@@ -27,5 +30,6 @@ mod sync;
 pub(crate) use log::{AppendError, millis};
 pub(crate) use meta::{id_text, write_atomically};
 pub(crate) use partition::{Found, Partition, ReadError, Signal};
+pub(crate) use producers::SequenceError;
 pub(crate) use store::{Store, Topic};
 pub(crate) use sync::{Syncer, run as keep_house};

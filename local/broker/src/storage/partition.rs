@@ -102,6 +102,16 @@ impl Partition {
         Ok(log.slice_at_time(at)?)
     }
 
+    /// The newest timestamp of its records, ms; −1 where there is none.
+    pub(crate) fn max_timestamp(&self) -> i64 {
+        self.log().max_timestamp()
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn size(&self) -> u64 {
+        self.log().size()
+    }
+
     /// First readable offset, and the offset that the next record will have.
     pub(crate) fn watermarks(&self) -> (i64, i64) {
         let log = self.log();

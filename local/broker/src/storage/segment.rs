@@ -66,10 +66,14 @@ impl Segment {
         }
     }
 
-    /// Opens a closed segment: hops over its headers. It was complete when it was closed, so
+    /// Opens a closed segment: hops over its headers, which `seen` is shown. It was complete when it was closed, so
     /// anything else is damage that no crash of ours explains.
-    pub(crate) fn open_closed(path: PathBuf, base: i64) -> Result<Self, BrokerError> {
-        let read = |path: &Path| -> io::Result<(Self, u64)> {
+    pub(crate) fn open_closed(
+        path: PathBuf,
+        base: i64,
+        mut seen: impl FnMut(&Header),
+    ) -> Result<Self, BrokerError> {
+        let mut read = |path: &Path| -> io::Result<(Self, u64)> {
             let file = File::open(path)?;
             let meta = file.metadata()?;
             let mut segment = Self::empty(path.to_path_buf(), base, meta.modified()?);
@@ -79,6 +83,7 @@ impl Segment {
                     break;
                 }
                 segment.note(at, &header);
+                seen(&header);
             }
             Ok((segment, meta.len()))
         };
@@ -90,16 +95,22 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Opens the last segment: checks every batch and cuts what a crash left half-written.
+    /// Opens the last segment: checks every batch, whose headers `seen` is shown, and cuts what a crash
+    /// left half-written.
     /// Returns how many bytes were cut.
-    pub(crate) fn open_active(path: PathBuf, base: i64) -> Result<(Self, u64), BrokerError> {
-        let read = |path: &Path| -> io::Result<(Self, u64)> {
+    pub(crate) fn open_active(
+        path: PathBuf,
+        base: i64,
+        mut seen: impl FnMut(&Header),
+    ) -> Result<(Self, u64), BrokerError> {
+        let mut read = |path: &Path| -> io::Result<(Self, u64)> {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             let meta = file.metadata()?;
             let mut segment = Self::empty(path.to_path_buf(), base, meta.modified()?);
             let mut batches = Intact::new(&file, meta.len(), base);
             while let Some((at, header)) = batches.next()? {
                 segment.note(at, &header);
+                seen(&header);
             }
             let cut = meta.len() - segment.size;
             if cut > 0 {

@@ -1,7 +1,8 @@
 //! All topics: found by name or id, created, deleted, opened at start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -11,18 +12,17 @@ use uuid::Uuid;
 use super::log::Log;
 use super::meta::{Meta, TopicMeta};
 use super::partition::Partition;
+use super::producer_ids::ProducerIds;
 use super::sync::Syncer;
 use crate::error::BrokerError;
-use crate::settings::TopicSettings;
+use crate::settings::{Live, TopicSettings};
 
 /// A topic with its partitions, in order.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) id: Uuid,
-    pub(crate) settings: Arc<TopicSettings>,
-    /// Which settings were given when the topic was created.
-    pub(crate) given: BTreeSet<String>,
+    pub(crate) settings: Arc<Live>,
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
 
@@ -42,6 +42,7 @@ pub(crate) struct Store {
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     syncer: Syncer,
     most_partitions: usize,
+    producer_ids: ProducerIds,
     _lock: File,
 }
 
@@ -62,6 +63,7 @@ impl Store {
             topics: RwLock::default(),
             syncer,
             most_partitions,
+            producer_ids: ProducerIds::load(dir.join("producer-ids"))?,
             _lock: lock,
         };
         store.remove_strays()?;
@@ -75,6 +77,16 @@ impl Store {
 
     pub(crate) fn cluster_id(&self) -> String {
         self.meta().cluster_id.clone()
+    }
+
+    /// Everything is in here.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// An id for an idempotent producer that no other has.
+    pub(crate) fn new_producer_id(&self) -> io::Result<i64> {
+        self.producer_ids.draw()
     }
 
     /// Where transforms keep how far they are.
@@ -134,16 +146,98 @@ impl Store {
         {
             return Err(BrokerError::InvalidTopic(name.to_owned()));
         }
-        let used: usize = self.topics().iter().map(|topic| topic.partitions.len()).sum();
-        let most = self.most_partitions.saturating_sub(used);
+        let most = self.room();
         if !usize::try_from(partitions).is_ok_and(|n| (1..=most).contains(&n)) {
             return Err(BrokerError::InvalidPartitions {
                 name: name.to_owned(),
                 asked: partitions,
+                least: 1,
                 most,
             });
         }
         TopicSettings::parse(settings)
+    }
+
+    /// Partitions that there is still room for.
+    fn room(&self) -> usize {
+        let used: usize = self.topics().iter().map(|topic| topic.partitions.len()).sum();
+        self.most_partitions.saturating_sub(used)
+    }
+
+    /// Changes a topic's settings: `change` gets those that were given and leaves what is given from now
+    /// on. If `only_check`, nothing is kept.
+    pub(crate) fn alter<E: From<BrokerError>>(
+        &self,
+        name: &str,
+        only_check: bool,
+        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut meta = self.meta();
+        let unknown = || BrokerError::UnknownTopic(name.to_owned());
+        let topic = self.topic(name).ok_or_else(unknown)?;
+        let kept = meta.topics.get_mut(name).ok_or_else(unknown)?;
+        let mut settings = kept.settings.clone();
+        change(&mut settings)?;
+        TopicSettings::parse(&settings)?;
+        if only_check {
+            return Ok(());
+        }
+        let old = std::mem::replace(&mut kept.settings, settings.clone());
+        if let Err(error) = meta.save(&self.meta_path()) {
+            if let Some(kept) = meta.topics.get_mut(name) {
+                kept.settings = old;
+            }
+            return Err(error.into());
+        }
+        tracing::info!(topic = name, ?settings, "topic's settings changed");
+        Ok(topic.settings.set(&settings)?)
+    }
+
+    /// Gives a topic further partitions, up to `count`. If `only_check`, looks whether it could.
+    pub(crate) fn grow(&self, name: &str, count: i32, only_check: bool) -> Result<(), BrokerError> {
+        let mut meta = self.meta();
+        let unknown = || BrokerError::UnknownTopic(name.to_owned());
+        let topic = self.topic(name).ok_or_else(unknown)?;
+        let kept = meta.topics.get(name).ok_or_else(unknown)?.clone();
+        let most = topic.partitions.len() + self.room();
+        let within = usize::try_from(count).is_ok_and(|count| count <= most);
+        if count <= kept.partitions || !within {
+            let (name, least) = (name.to_owned(), topic.partitions.len() + 1);
+            return Err(BrokerError::InvalidPartitions { name, asked: count, least, most });
+        }
+        if only_check {
+            return Ok(());
+        }
+        let mut partitions = topic.partitions.clone();
+        for index in kept.partitions..count {
+            let dir = self.topic_dir(name).join(index.to_string());
+            // Left by an attempt that did not come to its end, it was never part of the topic.
+            if dir.exists() {
+                fs::remove_dir_all(&dir).map_err(BrokerError::io("delete", &dir))?;
+            }
+            partitions.push(self.open_partition(name, index, &topic.settings)?);
+        }
+        meta.topics.insert(name.to_owned(), TopicMeta { partitions: count, ..kept.clone() });
+        if let Err(error) = meta.save(&self.meta_path()) {
+            meta.topics.insert(name.to_owned(), kept);
+            return Err(error);
+        }
+        let settings = Arc::clone(&topic.settings);
+        let topic = Topic { name: name.to_owned(), id: topic.id, settings, partitions };
+        self.topics_mut().insert(name.to_owned(), Arc::new(topic));
+        tracing::info!(topic = name, partitions = count, "topic has more partitions");
+        Ok(())
+    }
+
+    fn open_partition(
+        &self,
+        topic: &str,
+        index: i32,
+        settings: &Arc<Live>,
+    ) -> Result<Arc<Partition>, BrokerError> {
+        let dir = self.topic_dir(topic).join(index.to_string());
+        let (settings, syncer) = (Arc::clone(settings), self.syncer.clone());
+        Ok(Arc::new(Partition::new(Log::open(&dir, settings, syncer, SystemTime::now())?)))
     }
 
     /// Creates a topic.
@@ -199,20 +293,10 @@ impl Store {
     }
 
     fn open_topic(&self, name: &str, meta: &TopicMeta) -> Result<Topic, BrokerError> {
-        let settings = Arc::new(TopicSettings::parse(&meta.settings)?);
-        let open = |index: i32| {
-            let dir = self.topic_dir(name).join(index.to_string());
-            let log =
-                Log::open(&dir, Arc::clone(&settings), self.syncer.clone(), SystemTime::now())?;
-            Ok(Arc::new(Partition::new(log)))
-        };
-        Ok(Topic {
-            name: name.to_owned(),
-            id: meta.id,
-            partitions: (0..meta.partitions).map(open).collect::<Result<_, BrokerError>>()?,
-            settings: Arc::clone(&settings),
-            given: meta.settings.keys().cloned().collect(),
-        })
+        let settings = Arc::new(Live::new(&meta.settings)?);
+        let open = |index: i32| self.open_partition(name, index, &settings);
+        let partitions = (0..meta.partitions).map(open).collect::<Result<_, BrokerError>>()?;
+        Ok(Topic { name: name.to_owned(), id: meta.id, settings, partitions })
     }
 
     /// Removes folders of topics that were being created or deleted when the broker died.

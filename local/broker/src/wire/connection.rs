@@ -1,6 +1,7 @@
 //! One connection: request in, response out, in order.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -34,6 +35,7 @@ pub(crate) enum Broken {
 /// Serves until the peer closes or sends what can't be answered.
 pub(crate) async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
+    let peer = stream.peer_addr()?.ip();
     let mut out = BytesMut::new();
     loop {
         let read = frame::read(&mut stream, shared.max_request_bytes);
@@ -44,7 +46,7 @@ pub(crate) async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), 
         };
         let Some(request) = request else { return Ok(()) };
         out.clear();
-        answer(request, shared, &mut out).await?;
+        answer(request, shared, peer, &mut out).await?;
         let written = tokio::time::timeout(IDLE, stream.write_all(&out)).await;
         written.map_err(|_| Broken::Idle)??;
         if out.capacity() > 1 << 20 {
@@ -55,7 +57,12 @@ pub(crate) async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), 
 }
 
 /// Puts the response into `out`, size and all; nothing for a Produce that wants none.
-async fn answer(mut request: Bytes, shared: &Shared, out: &mut BytesMut) -> Result<(), Broken> {
+async fn answer(
+    mut request: Bytes,
+    shared: &Shared,
+    peer: IpAddr,
+    out: &mut BytesMut,
+) -> Result<(), Broken> {
     let size = request.len();
     let Some(mut start) = request.get(..8) else {
         return Err(Broken::Request("it is too short for a header".to_owned()));
@@ -77,7 +84,7 @@ async fn answer(mut request: Bytes, shared: &Shared, out: &mut BytesMut) -> Resu
     let broken = |error: &dyn std::fmt::Display| {
         Broken::Request(format!("{:?} v{version}: {error}", shape.key))
     };
-    RequestHeader::decode(&mut request, shape.key.request_header_version(version))
+    let header = RequestHeader::decode(&mut request, shape.key.request_header_version(version))
         .map_err(|e| broken(&e))?;
     if !shape.fits(&request, version) {
         return Err(Broken::Request(format!(
@@ -86,7 +93,8 @@ async fn answer(mut request: Bytes, shared: &Shared, out: &mut BytesMut) -> Resu
         )));
     }
     let request = RequestKind::decode(shape.key, &mut request, version).map_err(|e| broken(&e))?;
-    match api::handle(shared, request, version).await {
+    let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+    match api::handle(shared, &api::Caller { client_id, peer }, request, version).await {
         Some(response) => encode(&response, version, correlation, out),
         None => Ok(()),
     }

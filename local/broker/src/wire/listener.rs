@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Shared, connection};
 
-/// Serves connections until `stop`; they end with it too. At most `most` at once: the next one
+/// Serves connections until `stop`, and keeps the time for groups; both end with it. At most `most` at once: the next one
 /// waits in the system's queue.
 pub(crate) async fn listen(
     listener: TcpListener,
@@ -19,6 +19,10 @@ pub(crate) async fn listen(
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
+    {
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+        connections.spawn(async move { shared.groups.keep_time(&stop).await });
+    }
     let room = Arc::new(Semaphore::new(most));
     loop {
         let permit = tokio::select! {

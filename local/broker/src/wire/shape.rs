@@ -34,6 +34,8 @@ enum Kind {
 struct Field(Kind, i16, i16);
 
 const NEWEST: i16 = i16::MAX;
+/// The first flexible version of an API that has none.
+const NEVER: i16 = i16::MAX;
 
 const fn always(kind: Kind) -> Field {
     Field(kind, 0, NEWEST)
@@ -100,7 +102,7 @@ pub(crate) const SERVED: &[Shape] = &[
     Shape {
         key: ApiKey::ListOffsets,
         first: 1,
-        last: 6,
+        last: 9,
         flexible: 6,
         fields: &[
             always(Fixed(4)),
@@ -143,11 +145,12 @@ pub(crate) const SERVED: &[Shape] = &[
     Shape {
         key: ApiKey::OffsetFetch,
         first: 1,
-        last: 7,
+        last: 8,
         flexible: 6,
         fields: &[
-            always(Text),
-            always(Array(&[always(Text), always(Ints)])),
+            Field(Text, 0, 7),
+            Field(Array(&[always(Text), always(Ints)]), 0, 7),
+            Field(Array(&[always(Text), always(Array(&[always(Text), always(Ints)]))]), 8, NEWEST),
             Field(Fixed(1), 7, NEWEST),
         ],
     },
@@ -157,6 +160,69 @@ pub(crate) const SERVED: &[Shape] = &[
         last: 4,
         flexible: 3,
         fields: &[Field(Text, 0, 3), Field(Fixed(1), 1, NEWEST), Field(Texts, 4, NEWEST)],
+    },
+    Shape {
+        key: ApiKey::JoinGroup,
+        first: 0,
+        last: 9,
+        flexible: 6,
+        fields: &[
+            always(Text),
+            always(Fixed(4)),
+            Field(Fixed(4), 1, NEWEST),
+            always(Text),
+            Field(Text, 5, NEWEST),
+            always(Text),
+            always(Array(&[always(Text), always(Bytes)])),
+            Field(Text, 8, NEWEST),
+        ],
+    },
+    Shape {
+        key: ApiKey::Heartbeat,
+        first: 0,
+        last: 4,
+        flexible: 4,
+        fields: &[always(Text), always(Fixed(4)), always(Text), Field(Text, 3, NEWEST)],
+    },
+    Shape {
+        key: ApiKey::LeaveGroup,
+        first: 0,
+        last: 5,
+        flexible: 4,
+        fields: &[
+            always(Text),
+            Field(Text, 0, 2),
+            Field(Array(&[always(Text), always(Text), Field(Text, 5, NEWEST)]), 3, NEWEST),
+        ],
+    },
+    Shape {
+        key: ApiKey::SyncGroup,
+        first: 0,
+        last: 5,
+        flexible: 4,
+        fields: &[
+            always(Text),
+            always(Fixed(4)),
+            always(Text),
+            Field(Text, 3, NEWEST),
+            Field(Text, 5, NEWEST),
+            Field(Text, 5, NEWEST),
+            always(Array(&[always(Text), always(Bytes)])),
+        ],
+    },
+    Shape {
+        key: ApiKey::DescribeGroups,
+        first: 0,
+        last: 6,
+        flexible: 5,
+        fields: &[always(Texts), Field(Fixed(1), 3, NEWEST)],
+    },
+    Shape {
+        key: ApiKey::ListGroups,
+        first: 0,
+        last: 5,
+        flexible: 3,
+        fields: &[Field(Texts, 4, NEWEST), Field(Texts, 5, NEWEST)],
     },
     Shape {
         key: ApiKey::ApiVersions,
@@ -202,6 +268,42 @@ pub(crate) const SERVED: &[Shape] = &[
         ],
     },
     Shape {
+        key: ApiKey::InitProducerId,
+        first: 0,
+        last: 5,
+        flexible: 2,
+        fields: &[
+            always(Text),
+            always(Fixed(4)),
+            Field(Fixed(8), 3, NEWEST),
+            Field(Fixed(2), 3, NEWEST),
+        ],
+    },
+    Shape {
+        key: ApiKey::OffsetForLeaderEpoch,
+        first: 2,
+        last: 4,
+        flexible: 4,
+        fields: &[
+            Field(Fixed(4), 3, NEWEST),
+            always(Array(&[always(Text), always(Array(&[always(Fixed(12))]))])),
+        ],
+    },
+    Shape {
+        key: ApiKey::DescribeAcls,
+        first: 1,
+        last: 3,
+        flexible: 2,
+        fields: &[
+            always(Fixed(1)),
+            always(Text),
+            always(Fixed(1)),
+            always(Text),
+            always(Text),
+            always(Fixed(2)),
+        ],
+    },
+    Shape {
         key: ApiKey::DescribeConfigs,
         first: 1,
         last: 4,
@@ -211,6 +313,73 @@ pub(crate) const SERVED: &[Shape] = &[
             always(Fixed(1)),
             Field(Fixed(1), 3, NEWEST),
         ],
+    },
+    Shape {
+        key: ApiKey::AlterConfigs,
+        first: 0,
+        last: 2,
+        flexible: 2,
+        fields: &[
+            always(Array(&[
+                always(Fixed(1)),
+                always(Text),
+                always(Array(&[always(Text), always(Text)])),
+            ])),
+            always(Fixed(1)),
+        ],
+    },
+    Shape {
+        key: ApiKey::DescribeLogDirs,
+        first: 1,
+        last: 4,
+        flexible: 2,
+        fields: &[always(Array(&[always(Text), always(Ints)]))],
+    },
+    Shape {
+        key: ApiKey::CreatePartitions,
+        first: 0,
+        last: 3,
+        flexible: 2,
+        fields: &[
+            always(Array(&[always(Text), always(Fixed(4)), always(Array(&[always(Ints)]))])),
+            always(Fixed(5)),
+        ],
+    },
+    Shape { key: ApiKey::DeleteGroups, first: 0, last: 2, flexible: 2, fields: &[always(Texts)] },
+    Shape {
+        key: ApiKey::IncrementalAlterConfigs,
+        first: 0,
+        last: 1,
+        flexible: 1,
+        fields: &[
+            always(Array(&[
+                always(Fixed(1)),
+                always(Text),
+                always(Array(&[always(Text), always(Fixed(1)), always(Text)])),
+            ])),
+            always(Fixed(1)),
+        ],
+    },
+    Shape {
+        key: ApiKey::ListPartitionReassignments,
+        first: 0,
+        last: 0,
+        flexible: 0,
+        fields: &[always(Fixed(4)), always(Array(&[always(Text), always(Ints)]))],
+    },
+    Shape {
+        key: ApiKey::OffsetDelete,
+        first: 0,
+        last: 0,
+        flexible: NEVER,
+        fields: &[always(Text), always(Array(&[always(Text), always(Array(&[always(Fixed(4))]))]))],
+    },
+    Shape {
+        key: ApiKey::DescribeCluster,
+        first: 0,
+        last: 1,
+        flexible: 0,
+        fields: &[always(Fixed(1)), Field(Fixed(1), 1, NEWEST)],
     },
 ];
 

@@ -34,7 +34,24 @@ pub(crate) async fn call_empty(raw: &mut Raw, key: i16, version: i16) {
         CreateTopics => m::CreateTopicsRequest::default(),
         DeleteTopics => m::DeleteTopicsRequest::default(),
         DeleteRecords => m::DeleteRecordsRequest::default(),
-        DescribeConfigs => m::DescribeConfigsRequest::default()
+        DescribeConfigs => m::DescribeConfigsRequest::default(),
+        JoinGroup => m::JoinGroupRequest::default(),
+        SyncGroup => m::SyncGroupRequest::default(),
+        Heartbeat => m::HeartbeatRequest::default(),
+        LeaveGroup => m::LeaveGroupRequest::default(),
+        ListGroups => m::ListGroupsRequest::default(),
+        DescribeGroups => m::DescribeGroupsRequest::default(),
+        DeleteGroups => m::DeleteGroupsRequest::default(),
+        OffsetDelete => m::OffsetDeleteRequest::default(),
+        InitProducerId => m::InitProducerIdRequest::default().with_transactional_id(None),
+        OffsetForLeaderEpoch => m::OffsetForLeaderEpochRequest::default(),
+        CreatePartitions => m::CreatePartitionsRequest::default(),
+        AlterConfigs => m::AlterConfigsRequest::default(),
+        IncrementalAlterConfigs => m::IncrementalAlterConfigsRequest::default(),
+        DescribeCluster => m::DescribeClusterRequest::default(),
+        DescribeLogDirs => m::DescribeLogDirsRequest::default(),
+        DescribeAcls => m::DescribeAclsRequest::default(),
+        ListPartitionReassignments => m::ListPartitionReassignmentsRequest::default()
     );
 }
 
@@ -188,7 +205,8 @@ async fn a_malformed_batch_is_refused_with_its_reason_and_poisons_nothing() {
     let twice = Bytes::from([&good[..], &good[..]].concat());
     let corrupt = ResponseError::CorruptMessage.code();
     let old = ResponseError::UnsupportedForMessageFormat.code();
-    let producer = ResponseError::InvalidProducerIdMapping.code();
+    let invalid = ResponseError::InvalidRecord.code();
+    let transaction = ResponseError::InvalidTxnState.code();
     let cases = [
         ("nothing", Bytes::new(), corrupt),
         ("cut", good.slice(..good.len() - 1), corrupt),
@@ -203,8 +221,9 @@ async fn a_malformed_batch_is_refused_with_its_reason_and_poisons_nothing() {
         ("a key longer than its record", with(65, &[0x7e], true), corrupt),
         ("zstd that is none", with(21, &4_i16.to_be_bytes(), true), corrupt),
         ("a codec that does not exist", with(21, &7_i16.to_be_bytes(), true), corrupt),
-        ("a control batch", with(21, &0x20_i16.to_be_bytes(), true), producer),
-        ("an idempotent producer", with(43, &9_i64.to_be_bytes(), true), producer),
+        ("a control batch", with(21, &0x20_i16.to_be_bytes(), true), invalid),
+        ("part of a transaction", with(21, &0x10_i16.to_be_bytes(), true), transaction),
+        ("a producer without an epoch", with(43, &9_i64.to_be_bytes(), true), invalid),
     ];
     let mut raw = Raw::connect(broker.addr()).await;
     for (what, records, code) in cases {

@@ -1,4 +1,4 @@
-//! ListOffsets and DeleteRecords: where a partition begins and ends, by time too.
+//! ListOffsets, OffsetForLeaderEpoch and DeleteRecords: where a partition begins and ends, by time too.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_response::{
@@ -7,8 +7,12 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
 use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 
 use crate::batch::Header;
@@ -21,6 +25,14 @@ use crate::wire::Shared;
 const LATEST: i64 = -1;
 /// ListOffsets' time for its start.
 const EARLIEST: i64 = -2;
+/// ListOffsets' time for the newest record by timestamp (version 7).
+const NEWEST: i64 = -3;
+/// ListOffsets' time for the start of what is on the broker's own disk (version 8): all there is.
+const EARLIEST_LOCAL: i64 = -4;
+/// ListOffsets' time for the end of what is in tiered storage (version 9): there is none.
+const LATEST_TIERED: i64 = -5;
+/// The one leader epoch there is.
+const EPOCH: i32 = 0;
 
 /// Start, end, or the first record at or after a time.
 pub(super) fn list(
@@ -29,7 +41,7 @@ pub(super) fn list(
     version: i16,
 ) -> ListOffsetsResponse {
     // Older versions have no such field, and kafka-protocol does not encode what would be lost.
-    let epoch = if version >= 4 { 0 } else { -1 };
+    let epoch = if version >= 4 { EPOCH } else { -1 };
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.store.topic(&asked.name);
         let partitions = asked.partitions.iter().map(|asked| {
@@ -58,7 +70,12 @@ fn at(partition: &Partition, time: i64) -> Result<(i64, i64), ResponseError> {
     let (start, end) = partition.watermarks();
     match time {
         LATEST => Ok((end, -1)),
-        EARLIEST => Ok((start, -1)),
+        EARLIEST | EARLIEST_LOCAL => Ok((start, -1)),
+        LATEST_TIERED => Ok((-1, -1)),
+        NEWEST => match partition.max_timestamp() {
+            ..0 => Ok((-1, -1)),
+            newest => at(partition, newest),
+        },
         0.. => {
             let found = first_at(partition, time).map_err(|error| code(&error))?;
             Ok(found.map_or((-1, -1), |(offset, timestamp)| (offset.max(start), timestamp)))
@@ -90,6 +107,33 @@ fn code(error: &ReadError) -> ResponseError {
             ResponseError::KafkaStorageError
         }
     }
+}
+
+/// Where an epoch ends: the one that there is, at the log's end.
+pub(super) fn epoch_ends(
+    shared: &Shared,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = shared.store.topic(&asked.topic);
+        let partitions = asked.partitions.iter().map(|asked| {
+            let answer = EpochEndOffset::default().with_partition(asked.partition);
+            let partition = topic.as_ref().and_then(|topic| topic.partition(asked.partition));
+            match partition {
+                None => answer.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
+                Some(_) if asked.current_leader_epoch > EPOCH => {
+                    answer.with_error_code(ResponseError::UnknownLeaderEpoch.code())
+                }
+                Some(partition) if asked.leader_epoch == EPOCH => {
+                    answer.with_leader_epoch(EPOCH).with_end_offset(partition.watermarks().1)
+                }
+                Some(_) => answer,
+            }
+        });
+        let partitions = partitions.collect();
+        OffsetForLeaderTopicResult::default().with_topic(asked.topic).with_partitions(partitions)
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
 
 /// Moves partitions' starts up.

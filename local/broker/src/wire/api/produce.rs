@@ -8,7 +8,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use super::text;
 use crate::batch::{self, Malformed};
 use crate::settings::MAX_BATCH;
-use crate::storage::{AppendError, Topic};
+use crate::storage::{AppendError, SequenceError, Topic};
 use crate::wire::Shared;
 
 /// Why a partition's records were not taken.
@@ -20,7 +20,7 @@ enum Refused {
     UnknownId,
     #[error("acks must be -1, 0 or 1")]
     Acks,
-    #[error("transactions are not supported")]
+    #[error("{}", super::NO_TRANSACTIONS)]
     Transaction,
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -38,9 +38,18 @@ impl Refused {
             Self::Acks => ResponseError::InvalidRequiredAcks,
             Self::Transaction => ResponseError::InvalidTxnState,
             Self::Malformed(Malformed::Magic(_)) => ResponseError::UnsupportedForMessageFormat,
-            Self::Malformed(Malformed::Producer) => ResponseError::InvalidProducerIdMapping,
+            Self::Malformed(Malformed::Producer | Malformed::Control) => {
+                ResponseError::InvalidRecord
+            }
+            Self::Malformed(Malformed::Transaction) => ResponseError::InvalidTxnState,
             Self::Malformed(_) => ResponseError::CorruptMessage,
             Self::Append(AppendError::TooLarge { .. }) => ResponseError::MessageTooLarge,
+            Self::Append(AppendError::Sequence(SequenceError::OutOfOrder { .. })) => {
+                ResponseError::OutOfOrderSequenceNumber
+            }
+            Self::Append(AppendError::Sequence(SequenceError::StaleEpoch { .. })) => {
+                ResponseError::InvalidProducerEpoch
+            }
             Self::Append(AppendError::Io(_)) => ResponseError::KafkaStorageError,
         }
         .code()
@@ -97,7 +106,7 @@ fn append(
 ) -> Result<PartitionProduceResponse, Refused> {
     let partition = topic.partition(index).ok_or(Refused::Unknown)?;
     let records = records.unwrap_or_default();
-    let limit = topic.settings.max_message_bytes;
+    let limit = topic.settings.get().max_message_bytes;
     if records.len() > limit {
         // Before the work of checking it.
         return Err(AppendError::TooLarge { size: records.len(), limit }.into());

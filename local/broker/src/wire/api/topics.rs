@@ -1,15 +1,18 @@
-//! CreateTopics and DeleteTopics.
+//! CreateTopics, CreatePartitions and DeleteTopics.
 
 use std::collections::BTreeMap;
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult,
 };
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -20,7 +23,7 @@ use crate::settings::TopicSettings;
 use crate::wire::Shared;
 
 /// Why a topic was not created or deleted.
-struct Refused(ResponseError, String);
+pub(super) struct Refused(pub(super) ResponseError, pub(super) String);
 
 impl From<BrokerError> for Refused {
     fn from(error: BrokerError) -> Self {
@@ -103,7 +106,39 @@ fn create_one(
         return Ok((Uuid::nil(), partitions, shared.store.check_new(name, partitions, &settings)?));
     }
     let topic = shared.store.create(name, partitions, &settings)?;
-    Ok((topic.id, partitions, (*topic.settings).clone()))
+    Ok((topic.id, partitions, (*topic.settings.get()).clone()))
+}
+
+/// Gives topics further partitions, or only checks whether it could; none to a topic that a transform works
+/// on, which was deployed for those that there are.
+pub(super) fn grow(shared: &Shared, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let only_check = request.validate_only;
+    let results = request.topics.into_iter().map(|asked| {
+        let result = CreatePartitionsTopicResult::default().with_name(asked.name.clone());
+        match grow_one(shared, &asked, only_check) {
+            Ok(()) => result.with_error_message(None),
+            Err(Refused(code, why)) => {
+                result.with_error_code(code.code()).with_error_message(text(why))
+            }
+        }
+    });
+    CreatePartitionsResponse::default().with_results(results.collect())
+}
+
+fn grow_one(
+    shared: &Shared,
+    asked: &CreatePartitionsTopic,
+    only_check: bool,
+) -> Result<(), Refused> {
+    let name = asked.name.as_str();
+    if asked.assignments.is_some() {
+        let why = "there is one broker: nothing to assign".to_owned();
+        return Err(Refused(ResponseError::InvalidReplicaAssignment, why));
+    }
+    if let Some(transform) = shared.engine.user_of(name) {
+        return Err(BrokerError::TopicInUse { topic: name.to_owned(), transform }.into());
+    }
+    Ok(shared.store.grow(name, asked.count, only_check)?)
 }
 
 /// Deletes topics by name or id, but none that a transform works on.
@@ -145,5 +180,13 @@ fn delete_one(shared: &Shared, name: &str) -> Result<(), Refused> {
     if let Some(transform) = shared.engine.user_of(name) {
         return Err(BrokerError::TopicInUse { topic: name.to_owned(), transform }.into());
     }
-    Ok(shared.store.delete(name)?)
+    let id = shared.store.topic(name).map(|topic| topic.id);
+    shared.store.delete(name)?;
+    if let Some(id) = id
+        && let Err(error) = shared.groups.forget_topic(id)
+    {
+        // They are of no use to anybody, and no harm but for their room.
+        tracing::warn!(topic = name, %error, "the offsets that groups have kept of it could not be deleted");
+    }
+    Ok(())
 }

@@ -12,13 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::limits;
 use crate::error::BrokerError;
 use crate::storage::{id_text, write_atomically};
 
 /// Offsets kept at most, over all groups.
 const MOST: usize = 10_000;
-/// A group's name at most, in bytes: the limit for topics' names.
-const MOST_NAME: usize = 249;
 /// Metadata kept with an offset, in bytes: Kafka's default.
 const MOST_METADATA: usize = 4096;
 
@@ -43,7 +42,7 @@ pub(crate) struct Commit {
 pub(crate) enum CommitError {
     #[error("more than {MOST} offsets")]
     Full,
-    #[error("a group's name of more than {MOST_NAME} bytes")]
+    #[error("a group's name of more than {} bytes", limits::NAME)]
     Name,
     #[error("metadata of more than {MOST_METADATA} bytes")]
     Metadata,
@@ -56,14 +55,14 @@ pub(crate) type Offsets = BTreeMap<(Uuid, i32), Committed>;
 
 /// All groups' offsets.
 #[derive(Debug)]
-pub(crate) struct Groups {
+pub(super) struct OffsetStore {
     path: PathBuf,
     groups: Mutex<BTreeMap<String, Offsets>>,
 }
 
-impl Groups {
+impl OffsetStore {
     /// Reads what was kept; nothing where there is no file.
-    pub(crate) fn load(path: PathBuf) -> Result<Self, BrokerError> {
+    pub(super) fn load(path: PathBuf) -> Result<Self, BrokerError> {
         let corrupt =
             |e: serde_json::Error| BrokerError::Corrupt { path: path.clone(), what: e.to_string() };
         let lists: BTreeMap<String, Vec<Commit>> = match fs::read(&path) {
@@ -79,8 +78,8 @@ impl Groups {
     }
 
     /// Keeps the offsets; once this returns they survive the process.
-    pub(crate) fn commit(&self, group: &str, commits: Vec<Commit>) -> Result<(), CommitError> {
-        if group.len() > MOST_NAME {
+    pub(super) fn commit(&self, group: &str, commits: Vec<Commit>) -> Result<(), CommitError> {
+        if group.len() > limits::NAME {
             return Err(CommitError::Name);
         }
         if commits.iter().any(|commit| commit.committed.metadata.len() > MOST_METADATA) {
@@ -99,6 +98,10 @@ impl Groups {
         }
         let offsets = groups.entry(group.to_owned()).or_default();
         offsets.extend(commits.into_iter().map(|c| ((c.topic, c.partition), c.committed)));
+        Ok(self.save(&groups)?)
+    }
+
+    fn save(&self, groups: &BTreeMap<String, Offsets>) -> io::Result<()> {
         let list = |offsets: &Offsets| -> Vec<Commit> {
             let one = |(&(topic, partition), committed): (&(Uuid, i32), &Committed)| Commit {
                 topic,
@@ -110,11 +113,45 @@ impl Groups {
         let lists: BTreeMap<&String, Vec<Commit>> =
             groups.iter().map(|(group, offsets)| (group, list(offsets))).collect();
         let json = serde_json::to_vec(&lists).map_err(io::Error::from)?;
-        Ok(write_atomically(&self.path, &json)?)
+        write_atomically(&self.path, &json)
+    }
+
+    /// Forgets those of a group's offsets that `which` says; whether there were any.
+    pub(super) fn forget(
+        &self,
+        group: &str,
+        which: impl Fn(Uuid, i32) -> bool,
+    ) -> io::Result<bool> {
+        self.forget_all(|name, topic, partition| name == group && which(topic, partition))
+    }
+
+    /// Forgets the offsets of a topic that is gone.
+    pub(super) fn forget_topic(&self, topic: Uuid) -> io::Result<()> {
+        self.forget_all(|_, kept, _| kept == topic).map(drop)
+    }
+
+    fn forget_all(&self, which: impl Fn(&str, Uuid, i32) -> bool) -> io::Result<bool> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = groups.clone();
+        for (group, offsets) in &mut left {
+            offsets.retain(|(topic, partition), _| !which(group, *topic, *partition));
+        }
+        left.retain(|_, offsets| !offsets.is_empty());
+        if left == *groups {
+            return Ok(false);
+        }
+        self.save(&left)?;
+        *groups = left;
+        Ok(true)
+    }
+
+    /// The groups that have offsets.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// What a group has kept.
-    pub(crate) fn offsets(&self, group: &str) -> Offsets {
+    pub(super) fn offsets(&self, group: &str) -> Offsets {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.get(group).cloned().unwrap_or_default()
     }
