@@ -141,9 +141,10 @@ pub(crate) fn problem(error: &io::Error, phase: Phase, has_certificate: bool) ->
 fn of_certificate(error: &CertificateError) -> String {
     use CertificateError as E;
     match error {
-        E::UnknownIssuer => {
-            "its certificate is signed by an authority that is not trusted here (UnknownIssuer); name the authority's PEM file in KAFKA_CA_FILE".to_owned()
-        }
+        // A signature is wrong where another authority has the same name.
+        E::UnknownIssuer | E::BadSignature => format!(
+            "its certificate is signed by an authority that is not trusted here ({error:?}); name the authority's PEM file in KAFKA_CA_FILE"
+        ),
         E::Expired | E::ExpiredContext { .. } => {
             "its certificate has expired; it must be renewed there (or this machine's clock is wrong)".to_owned()
         }

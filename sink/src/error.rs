@@ -62,7 +62,7 @@ impl From<tickpanda_kafka::settings::BadSetting> for SinkError {
 
 impl SinkError {
     /// An error of the database that waiting does not mend, met while `doing`.
-    pub(crate) fn of_database(doing: &str, source: sqlx::Error) -> Self {
+    pub fn of_database(doing: &str, source: sqlx::Error) -> Self {
         match tls_problem(&source) {
             Some(problem) => SinkError::Tls { problem },
             None => SinkError::Database { doing: doing.to_owned(), source },
