@@ -7,7 +7,7 @@
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
     FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest,
+    OffsetFetchRequest, ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
@@ -53,4 +53,8 @@ apis! {
     FindCoordinatorRequest, "FindCoordinator", 0..=3;
     OffsetFetchRequest, "OffsetFetch", 1..=7;
     OffsetCommitRequest, "OffsetCommit", 2..=9;
+    // With 0 what follows is no request of the protocol.
+    SaslHandshakeRequest, "SaslHandshake", 1..=1;
+    // From 1 on the broker says how long it lets us in for.
+    SaslAuthenticateRequest, "SaslAuthenticate", 0..=2;
 }

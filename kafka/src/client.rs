@@ -18,9 +18,11 @@ use tokio::time::Instant;
 use crate::api::Api;
 use crate::connection::Connection;
 use crate::error::{KafkaError, Result, check};
+use crate::security::Security;
 
-/// Connections kept for reuse, per broker. More are opened when needed and closed after use.
-const MAX_IDLE: usize = 4;
+/// Connections kept for reuse, per broker. More are opened when needed and closed after use, which with
+/// TLS and SCRAM costs more than a hundred calls: so many that who works on many partitions keeps his.
+const MAX_IDLE: usize = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ pub struct ClientConfig {
     pub request_timeout: Duration,
     /// How long a call is repeated while its errors are transient.
     pub retry_for: Duration,
+    /// TLS, and who we are.
+    pub security: Security,
 }
 
 impl Default for ClientConfig {
@@ -44,6 +48,7 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
             retry_for: Duration::from_secs(15),
+            security: Security::default(),
         }
     }
 }
@@ -104,7 +109,7 @@ impl Client {
         extra: Duration,
     ) -> Result<R::Response> {
         let within = self.config().request_timeout.saturating_add(extra);
-        let pooled = lock(&self.shared.idle).get_mut(broker).and_then(Vec::pop);
+        let pooled = self.pooled(broker);
         if let Some(mut connection) = pooled {
             match connection.call(request, within).await {
                 Ok(answer) => return Ok(self.put_back(broker, connection, answer)),
@@ -117,6 +122,21 @@ impl Client {
         let mut connection = Connection::open(broker, self.config()).await?;
         let answer = connection.call(request, within).await?;
         Ok(self.put_back(broker, connection, answer))
+    }
+
+    /// A connection that was used before and may be used again.
+    fn pooled(&self, broker: &str) -> Option<Connection> {
+        let now = Instant::now();
+        let mut idle = lock(&self.shared.idle);
+        let connections = idle.get_mut(broker)?;
+        connections.retain(|connection| connection.is_fresh(now));
+        connections.pop()
+    }
+
+    /// Closes the connections that wait for use. What is called next goes over a new one, so it is sent
+    /// once: a connection that had been idle may turn out to be closed, and then a call is sent again.
+    pub fn close_idle(&self) {
+        lock(&self.shared.idle).clear();
     }
 
     fn put_back<T>(&self, broker: &str, connection: Connection, answer: T) -> T {
@@ -144,7 +164,10 @@ impl Client {
             }
         }
         Err(match last {
-            KafkaError::NoBootstrap => last,
+            // It has answered: that it won't have us.
+            last @ (KafkaError::NoBootstrap | KafkaError::Tls { .. } | KafkaError::Sasl { .. }) => {
+                last
+            }
             last => KafkaError::NoBroker { last: Box::new(last) },
         })
     }

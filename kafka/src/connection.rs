@@ -1,4 +1,11 @@
-//! One TCP connection to one broker: handshake, version choice, framing, deadlines.
+//! One connection to one broker: TCP, TLS, versions, who we are; framing and deadlines.
+//!
+//! ```text
+//!  TCP ─▶ TLS (tls.rs) ─▶ ApiVersions ─▶ SASL (sasl.rs) ─▶ calls
+//! ```
+//!
+//! A broker that wants more than we bring mostly just hangs up. Where in a connection's life it does so
+//! tells what it may have wanted: that is a hint in the error, and the call may be tried again.
 //!
 //! One request is in flight at a time. After any error, and after a call that was dropped half-way,
 //! the connection may hold half an answer and must not be used again: the pool in
@@ -6,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,19 +23,46 @@ use kafka_protocol::protocol::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::api::Api;
 use crate::client::ClientConfig;
 use crate::error::{KafkaError, Result, check};
+use crate::sasl;
+use crate::security::Security;
+use crate::tls::{self, Phase};
 
 /// No answer may be larger: a peer that is no Kafka broker would otherwise name any size.
 const MAX_RESPONSE: i32 = 256 << 20;
 
+const TLS: &str = "the TLS handshake";
+/// What a TLS record of the kind `alert` begins with, where an answer's length would be.
+const TLS_ALERT: i32 = 0x1503;
+
+const NO_TLS_THERE: &str =
+    "; a listener for plain text does so: check the port in KAFKA_BROKERS, or leave KAFKA_TLS out";
+const TLS_THERE: &str =
+    "; a listener with TLS does so: check the port in KAFKA_BROKERS, or set KAFKA_TLS=true";
+const CERTIFICATE_WANTED: &str =
+    "; a listener that asks for our certificate may do so: KAFKA_CERT_FILE and KAFKA_KEY_FILE";
+const SASL_WANTED: &str =
+    "; a listener that asks for name and password does so: KAFKA_SASL_MECHANISM";
+
+/// Plain text, or TLS.
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     broker: String,
+    security: Security,
+    /// So many calls have been answered.
+    answered: u64,
+    /// The broker hangs up some time after this: it wants to hear again who we are.
+    until: Option<Instant>,
     client_id: StrBytes,
     /// What the broker said it speaks, by API key.
     versions: HashMap<i16, VersionRange>,
@@ -35,7 +70,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `broker` (`host:port`) and asks which versions it speaks.
+    /// Connects to `broker` (`host:port`), asks which versions it speaks, and says who we are.
     pub(crate) async fn open(broker: &str, config: &ClientConfig) -> Result<Self> {
         let connect = |source| KafkaError::Connect { broker: broker.to_owned(), source };
         let stream = timeout(config.connect_timeout, TcpStream::connect(broker))
@@ -45,8 +80,11 @@ impl Connection {
         // A request is one write; holding it back for more would only add latency.
         stream.set_nodelay(true).map_err(connect)?;
         let mut connection = Self {
-            stream,
+            stream: encrypted(stream, broker, config).await?,
             broker: broker.to_owned(),
+            security: config.security.clone(),
+            answered: 0,
+            until: None,
             client_id: StrBytes::from_string(config.client_id.clone()),
             versions: HashMap::from([(ApiVersionsRequest::KEY, ApiVersionsRequest::SPOKEN)]),
             correlation_id: 0,
@@ -59,7 +97,22 @@ impl Connection {
         connection.versions = (answer.api_keys.iter())
             .map(|api| (api.api_key, VersionRange { min: api.min_version, max: api.max_version }))
             .collect();
+        if let Some(who) = &config.security.sasl {
+            let begun = Instant::now();
+            let lifetime = sasl::authenticate(&mut connection, who, config.request_timeout).await?;
+            // A little before the broker's own idea of it.
+            connection.until = lifetime.map(|lifetime| begun + lifetime.mul_f64(0.8));
+        }
         Ok(connection)
+    }
+
+    pub(crate) fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// Whether the broker still takes calls of this session.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until)
     }
 
     /// Sends one request and waits for its answer, at most `within`.
@@ -79,18 +132,86 @@ impl Connection {
                 api: R::NAME,
                 after: within,
             })?
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::InvalidData => self.malformed(R::NAME, source.to_string()),
-                _ => KafkaError::Lost { broker: self.broker.clone(), api: R::NAME, source },
-            })?;
+            .map_err(|source| self.broken(R::NAME, source))?;
+        self.answered += 1;
         decode::<R>(answer, version, self.correlation_id)
             .map_err(|reason| self.malformed(R::NAME, reason))
+    }
+
+    /// What an exchange failed on.
+    fn broken(&self, api: &'static str, source: io::Error) -> KafkaError {
+        let broker = self.broker.clone();
+        if let Some(problem) = tls::problem(&source, Phase::After, self.security.has_certificate())
+        {
+            return KafkaError::Tls { broker, problem };
+        }
+        let not_kafka = source.get_ref().and_then(|inner| inner.downcast_ref::<NotKafka>());
+        match not_kafka {
+            Some(NotKafka(length)) if length >> 16 == TLS_ALERT && self.security.tls.is_none() => {
+                let problem =
+                    "it answers in TLS; set KAFKA_TLS=true, or check the port in KAFKA_BROKERS";
+                KafkaError::Tls { broker, problem: problem.to_owned() }
+            }
+            Some(not_kafka) => self.malformed(api, not_kafka.to_string()),
+            None => KafkaError::Lost { hint: self.hint(&source), broker, api, source },
+        }
+    }
+
+    /// What a broker may have wanted that hangs up here.
+    fn hint(&self, source: &io::Error) -> &'static str {
+        let Security { tls, sasl } = &self.security;
+        match self.answered {
+            _ if !hung_up(source) => "",
+            0 if tls.is_none() => TLS_THERE,
+            0 if !self.security.has_certificate() => CERTIFICATE_WANTED,
+            1 if sasl.is_none() => SASL_WANTED,
+            _ => "",
+        }
     }
 
     fn malformed(&self, api: &'static str, reason: String) -> KafkaError {
         KafkaError::Malformed { broker: self.broker.clone(), api, reason }
     }
 }
+
+/// With TLS, where the settings want it.
+async fn encrypted(stream: TcpStream, broker: &str, config: &ClientConfig) -> Result<Stream> {
+    let Some(tls) = &config.security.tls else { return Ok(Either::Left(stream)) };
+    let broken = |source: io::Error| {
+        let broker = broker.to_owned();
+        match tls::problem(&source, Phase::Handshake, config.security.has_certificate()) {
+            Some(problem) => KafkaError::Tls { broker, problem },
+            None => {
+                let hint = if hung_up(&source) { NO_TLS_THERE } else { "" };
+                KafkaError::Lost { broker, api: TLS, source, hint }
+            }
+        }
+    };
+    let name = tls::server_name(broker).map_err(|source| {
+        let (broker, problem) =
+            (broker.to_owned(), format!("its host is no name for a certificate: {source}"));
+        KafkaError::Tls { broker, problem }
+    })?;
+    let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
+    let within = config.request_timeout;
+    let stream = timeout(within, handshake).await.map_err(|_| KafkaError::Timeout {
+        broker: broker.to_owned(),
+        api: TLS,
+        after: within,
+    })?;
+    stream.map(|stream| Either::Right(Box::new(stream))).map_err(broken)
+}
+
+/// Whether the other side ended the connection.
+fn hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+}
+
+/// The first four bytes of an answer are no length.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} bytes long")]
+struct NotKafka(i32);
 
 /// The highest version that both sides speak.
 fn choose<R: Api>(broker: &str, theirs: Option<&VersionRange>) -> Result<i16> {
@@ -124,13 +245,17 @@ fn encode<R: Api>(
 }
 
 /// Writes a frame and reads the answer's frame, without its length.
-async fn exchange(stream: &mut TcpStream, frame: &[u8]) -> io::Result<Bytes> {
-    stream.write_all(frame).await?;
+async fn exchange(stream: &mut Stream, frame: &[u8]) -> io::Result<Bytes> {
+    if let Err(error) = write(stream, frame).await {
+        // With TLS the other side may have said why before it hung up.
+        return Err(match stream.read_i32().await {
+            Err(why) if why.get_ref().is_some_and(|why| why.is::<rustls::Error>()) => why,
+            _ => error,
+        });
+    }
     let length = stream.read_i32().await?;
-    let length =
-        usize::try_from(length).ok().filter(|_| length <= MAX_RESPONSE).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes long"))
-        })?;
+    let length = (usize::try_from(length).ok().filter(|_| length <= MAX_RESPONSE))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, NotKafka(length)))?;
     // Grows with what arrives, so that a length alone reserves no memory.
     let mut answer = BytesMut::with_capacity(length.min(8 << 20));
     let mut body = stream.take(length as u64);
@@ -141,6 +266,11 @@ async fn exchange(stream: &mut TcpStream, frame: &[u8]) -> io::Result<Bytes> {
         }
     }
     Ok(answer.freeze())
+}
+
+async fn write(stream: &mut Stream, frame: &[u8]) -> io::Result<()> {
+    stream.write_all(frame).await?;
+    stream.flush().await // what TLS holds back
 }
 
 fn decode<R: Api>(

@@ -36,7 +36,7 @@ pub enum KafkaError {
         source: io::Error,
     },
     /// The connection broke during a call.
-    #[error("broker {broker}: connection lost during {api}: {source}")]
+    #[error("broker {broker}: connection lost during {api}: {source}{hint}")]
     Lost {
         /// `host:port`.
         broker: String,
@@ -44,6 +44,25 @@ pub enum KafkaError {
         api: &'static str,
         /// The operating system's reason.
         source: io::Error,
+        /// What the broker may have missed, after a semicolon; mostly empty.
+        hint: &'static str,
+    },
+    /// No TLS connection: a certificate that does not verify, or what one side wants and the other has
+    /// not.
+    #[error("broker {broker}: no TLS connection: {problem}")]
+    Tls {
+        /// `host:port`.
+        broker: String,
+        /// What it failed on, and what to do.
+        problem: String,
+    },
+    /// The broker does not take who we say we are.
+    #[error("broker {broker}: not authenticated: {problem}")]
+    Sasl {
+        /// `host:port`.
+        broker: String,
+        /// What it failed on, and what to do; never with the password.
+        problem: String,
     },
     /// The broker did not answer in time.
     #[error(
@@ -73,7 +92,7 @@ pub enum KafkaError {
     },
     /// What the broker sent is not an answer of the protocol.
     #[error(
-        "broker {broker}: its answer to {api} cannot be read ({reason}); is {broker} a Kafka listener without TLS?"
+        "broker {broker}: its answer to {api} cannot be read ({reason}); is {broker} a Kafka listener?"
     )]
     Malformed {
         /// `host:port`.
@@ -198,6 +217,17 @@ impl KafkaError {
         }
     }
 
+    /// Whether TLS failed, or who we are is not taken, in a way that no waiting mends: something must be
+    /// changed, here or at the broker.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::NoBroker { last } => last.is_denied(),
+            Self::Tls { .. } | Self::Sasl { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether another broker, or a fresh connection, might do better.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. })
@@ -276,9 +306,14 @@ mod tests {
             (KafkaError::NoBroker { last: Box::new(connect) }, true),
             (KafkaError::UnknownTopic { topic: "t".into() }, false),
             (KafkaError::NoBootstrap, false),
+            (KafkaError::Tls { broker: "b:1".into(), problem: "no".into() }, false),
+            (KafkaError::Sasl { broker: "b:1".into(), problem: "no".into() }, false),
         ] {
             assert_eq!(error.is_transient(), transient, "{error}");
         }
+        let denied = KafkaError::Tls { broker: "b:1".into(), problem: "no".into() };
+        assert!(KafkaError::NoBroker { last: Box::new(denied) }.is_denied());
+        assert!(!refused(ResponseError::TopicAuthorizationFailed).is_denied());
     }
 
     #[test]

@@ -5,13 +5,17 @@
 //!                 ┌ topics.rs   create with settings, ids, settings
 //!  encode.rs ─────┤ produce.rs  one batch
 //!  Client ────────┼ offsets.rs  earliest, latest, committed     ── call ──▶ connection.rs ─▶ broker
-//!  (client.rs)    └ read.rs     one fetch ─▶ decode/ ─▶ Record
+//!  (client.rs)    └ read.rs     one fetch ─▶ decode/ ─▶ Record              (tls.rs, sasl.rs)
 //! ```
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`client`] | [`Client`]: brokers, pooled connections, metadata, retries |
-//! | `connection` | one TCP connection: handshake, versions, deadlines |
+//! | `connection` | one connection: TCP, TLS, versions, who we are, deadlines |
+//! | [`security`] | [`Brokers`]: a cluster's addresses, TLS, name and password |
+//! | [`settings`] | the same as all programs let a user set it, and what topics' names begin with |
+//! | [`tls`] | whom to trust, our own certificate, what a failed handshake means |
+//! | `sasl` | saying who we are |
 //! | `api` | the requests this crate sends and the versions it speaks |
 //! | [`topics`] | creating topics, cluster and topic ids, topic settings |
 //! | [`offsets`] | where partitions begin and end, what groups have committed |
@@ -26,8 +30,7 @@
 //! are not UTF-8, control batches of transactions, `LogAppendTime`.
 //!
 //! **Must never** grow into a second client: what rskafka does well is rskafka's (ordinary fetching, and
-//! producing where it is little). Like the
-//! settings users know (`KAFKA_BROKERS`), it speaks plain TCP without authentication.
+//! producing where it is little). A password or key must never be in an error, a log line or a `Debug`.
 
 mod api;
 pub mod client;
@@ -39,6 +42,12 @@ pub mod offsets;
 pub mod partitioner;
 pub mod produce;
 pub mod read;
+mod sasl;
+pub mod security;
+pub mod settings;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 pub mod topics;
 
 pub use client::{Client, ClientConfig};
@@ -48,4 +57,5 @@ pub use error::KafkaError;
 pub use offsets::{At, Committed};
 pub use partitioner::murmur2_partition;
 pub use read::{Read, ReadBatches};
+pub use security::{Brokers, Mechanism, Sasl, Security};
 pub use topics::{Broker, ClusterInfo, Creation, TopicInfo, TopicSpec};

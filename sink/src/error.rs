@@ -18,6 +18,9 @@ pub enum SinkError {
         /// What is wrong with it, without the value where that is secret.
         problem: String,
     },
+    /// The brokers refuse us, or we them: a certificate, a name or a password is not what it must be.
+    #[error("{0}")]
+    Denied(String),
     /// The database answered with an error that waiting does not mend.
     #[error("the database refused to {doing}: {source} (SQLSTATE {})", state(source))]
     Database {
@@ -51,9 +54,15 @@ pub enum SinkError {
     Process(#[from] std::io::Error),
 }
 
+impl From<tickpanda_kafka::settings::BadSetting> for SinkError {
+    fn from(bad: tickpanda_kafka::settings::BadSetting) -> Self {
+        SinkError::Setting { name: bad.name, problem: bad.problem }
+    }
+}
+
 impl SinkError {
     /// An error of the database that waiting does not mend, met while `doing`.
-    pub(crate) fn of_database(doing: &str, source: sqlx::Error) -> Self {
+    pub fn of_database(doing: &str, source: sqlx::Error) -> Self {
         match tls_problem(&source) {
             Some(problem) => SinkError::Tls { problem },
             None => SinkError::Database { doing: doing.to_owned(), source },
@@ -71,9 +80,9 @@ impl SinkError {
         }
     }
 
-    /// The process's exit code: 2 for a wrong setting, 1 for everything else.
+    /// The process's exit code: 2 for a wrong setting (also one that brokers refuse), 1 for everything else.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, SinkError::Setting { .. }) { 2 } else { 1 }
+        if matches!(self, SinkError::Setting { .. } | SinkError::Denied(_)) { 2 } else { 1 }
     }
 }
 

@@ -3,10 +3,11 @@
 //! The database's password is shown nowhere: not in `--help`, not in an error, not in `Debug`.
 
 use std::fmt;
-use std::str::FromStr;
 
 use clap::Parser;
 use sqlx::postgres::PgConnectOptions;
+use tickpanda_kafka::Brokers;
+use tickpanda_kafka::settings::{self as kafka, KafkaSettings, PrefixSettings};
 use tickpanda_model::topic;
 
 use crate::database::address;
@@ -19,27 +20,20 @@ use crate::latest::RedisSettings;
 #[derive(Clone, Parser)]
 #[command(name = "tickpanda-sink", version, about)]
 pub struct Settings {
-    /// Brokers to start from, `host:port`, separated by commas.
-    #[arg(long, env = "KAFKA_BROKERS", value_name = "HOST:PORT,…", value_delimiter = ',',
-          default_value = "localhost:9092", value_parser = broker)]
-    pub brokers: Vec<String>,
+    /// The cluster, and how to be let in.
+    #[command(flatten)]
+    pub kafka: KafkaSettings,
 
     /// The database, and TLS to it.
     #[command(flatten)]
     pub database: DatabaseSettings,
 
-    /// Topic with ticks.
-    #[arg(long, env = "TICK_TOPIC", value_name = "TOPIC", default_value = topic::TICKS)]
-    pub tick_topic: String,
-    /// Topic with candles.
-    #[arg(long, env = "OHLCV_TOPIC", value_name = "TOPIC", default_value = topic::CANDLES)]
-    pub ohlcv_topic: String,
-    /// Topic with what could not be normalized.
-    #[arg(long, env = "DEAD_LETTER_TOPIC", value_name = "TOPIC", default_value = topic::DEAD_LETTERS)]
-    pub dead_letter_topic: String,
-    /// Topic with known holes.
-    #[arg(long, env = "GAP_TOPIC", value_name = "TOPIC", default_value = topic::GAPS)]
-    pub gap_topic: String,
+    /// The topics of the transform.
+    #[command(flatten)]
+    pub topics: OutputSettings,
+    /// Topic with known holes [default: the prefix and gap-events]
+    #[arg(long, env = "GAP_TOPIC", value_name = "TOPIC", value_parser = kafka::topic)]
+    pub gap_topic: Option<String>,
 
     /// Connections to the database. More than two add little: its own work is the limit.
     #[arg(long, env = "SINK_CONNECTIONS", value_name = "N", default_value_t = 2,
@@ -67,7 +61,48 @@ pub struct Settings {
     pub stop_on_stdin_close: bool,
 }
 
+// No doc comment: clap would show it as the whole program's description.
+#[derive(Clone, clap::Args)]
+#[allow(missing_docs)]
+pub struct OutputSettings {
+    /// What topics' names begin with.
+    #[command(flatten)]
+    pub prefix: PrefixSettings,
+    /// Topic with ticks [default: the prefix and tick-data]
+    #[arg(long, env = "TICK_TOPIC", value_name = "TOPIC", value_parser = kafka::topic)]
+    pub tick_topic: Option<String>,
+    /// Topic with candles [default: the prefix and ohlcv-data]
+    #[arg(long, env = "OHLCV_TOPIC", value_name = "TOPIC", value_parser = kafka::topic)]
+    pub ohlcv_topic: Option<String>,
+    /// Topic with what could not be normalized [default: the prefix and dead-letter]
+    #[arg(long, env = "DEAD_LETTER_TOPIC", value_name = "TOPIC", value_parser = kafka::topic)]
+    pub dead_letter_topic: Option<String>,
+}
+
+impl OutputSettings {
+    /// Ticks, candles, dead letters.
+    pub fn names(&self) -> [String; 3] {
+        let given = [&self.tick_topic, &self.ohlcv_topic, &self.dead_letter_topic];
+        let [ticks, candles, dead_letters] = topic::OUTPUTS;
+        let name = |at: usize, default| self.prefix.name(given[at].as_ref(), default);
+        [name(0, ticks), name(1, candles), name(2, dead_letters)]
+    }
+}
+
 impl Settings {
+    /// The topic with known holes.
+    pub fn gap_topic(&self) -> String {
+        self.topics.prefix.name(self.gap_topic.as_ref(), topic::GAPS)
+    }
+
+    /// Where the cluster is, and how to be let in.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`].
+    pub fn brokers(&self) -> Result<Brokers, SinkError> {
+        Ok(self.kafka.check(tickpanda_program::hide)?)
+    }
+
     /// Where and as whom to connect to the database.
     ///
     /// # Errors
@@ -77,27 +112,12 @@ impl Settings {
     }
 }
 
-/// One of `--brokers`: `host:port`.
-///
-/// # Errors
-/// In words, what it is not.
-pub fn broker(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    match port.map(u16::from_str) {
-        Some(Ok(1..)) => Ok(text.to_owned()),
-        _ => Err("a broker is host:port".to_owned()),
-    }
-}
-
 /// For the one line at the start: everything that decides, nothing that is secret.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics =
-            [&self.tick_topic, &self.ohlcv_topic, &self.dead_letter_topic, &self.gap_topic]
-                .map(String::as_str)
-                .join(", ");
-        write!(f, "{topics} from {}", self.brokers.join(","))?;
+        let topics = self.topics.names().join(", ");
+        let brokers = self.kafka.brokers.join(",");
+        write!(f, "{topics}, {} from {brokers}", self.gap_topic())?;
         if let Ok(options) = self.database() {
             write!(f, " to the database {}", address(&options))?;
         }
@@ -126,7 +146,8 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_by_name() {
         for (args, name) in [
-            (["--brokers", "nonsense"], "--brokers"),
+            (["--brokers", "no nonsense"], "--brokers"),
+            (["--tick-topic", ""], "--tick-topic"),
             (["--brokers", "host:99999"], "--brokers"),
             (["--timescaledb-port", "http"], "--timescaledb-port"),
             (["--connections", "0"], "--connections"),
@@ -150,9 +171,23 @@ mod tests {
     }
 
     #[test]
-    fn brokers_may_be_listed_with_spaces() {
-        let settings = parse(&["--brokers", "a:1, b:2"]).unwrap();
-        assert_eq!(settings.brokers, ["a:1", "b:2"]);
+    fn every_topic_that_is_not_named_gets_the_prefix() {
+        let settings = parse(&["--topic-prefix", "staging.", "--tick-topic", "ticks"]).unwrap();
+        let names = ["ticks", "staging.ohlcv-data", "staging.dead-letter"];
+        assert_eq!(settings.topics.names(), names);
+        assert_eq!(settings.gap_topic(), "staging.gap-events");
+        assert_eq!(parse(&[]).unwrap().topics.names(), topic::OUTPUTS);
+    }
+
+    #[test]
+    fn the_sample_of_settings_names_every_variable() {
+        use clap::CommandFactory as _;
+        let sample = include_str!("../../.env.sample");
+        let command = Settings::command();
+        let variables = command.get_arguments().filter_map(|argument| argument.get_env());
+        for variable in variables.filter_map(std::ffi::OsStr::to_str) {
+            assert!(sample.contains(&format!("{variable}=")), "{variable}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rskafka::BackoffConfig;
-use rskafka::client::{Client, ClientBuilder};
+use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
+use tickpanda_kafka::{Brokers, Mechanism, Security};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -55,8 +56,9 @@ const GRACE: Duration = Duration::from_millis(700);
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary, SinkError> {
     let stats = Arc::new(Stats::default());
     let options = settings.database()?;
+    let brokers = settings.brokers()?;
     let database = Database::new(options.clone(), settings.connections).counted(&stats);
-    let broker = format!("the broker {}", settings.brokers.join(","));
+    let broker = format!("the broker {brokers}");
     let broker = Arc::new(Outage::counted(broker, stats.retries("broker", "unavailable")));
     let (latest, cache) = Latest::new(&settings.redis, &stats)?;
     let (lag, at) = (settings.http.ready_lag(), settings.http.listen());
@@ -64,9 +66,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
     let health = Arc::new(health);
     // The port first: one that is taken ends the sink before it does anything.
     let mut beside = Beside::start(at, &health, cache, &stop).await?;
-    info!("{settings}");
-    let sink =
-        Sink { broker, database: database.clone(), latest, stats: Arc::clone(&stats), settings };
+    info!("{settings}; {}", brokers.security);
+    let sink = Sink {
+        brokers,
+        broker,
+        database: database.clone(),
+        latest,
+        stats: Arc::clone(&stats),
+        settings,
+    };
     let mut claims = Claims::new(&options);
     let mut pumps = Pumps::new(stop.child_token());
     let ended = tokio::select! {
@@ -96,6 +104,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<Summary,
 /// What all parts of a run share.
 struct Sink {
     settings: Settings,
+    brokers: Brokers,
     database: Database,
     broker: Arc<Outage>,
     latest: Latest,
@@ -113,7 +122,7 @@ impl Sink {
     /// and should end then.
     async fn work(&self, claims: &mut Claims, pumps: &mut Pumps) -> Result<(), SinkError> {
         info!("tables: {}", self.database.prepare().await?);
-        let cluster = self.retry(|| self.connect()).await;
+        let cluster = self.connected().await?;
         let view = self.retry(|| View::look(&cluster.kafka, &self.settings)).await;
         view.tell_from(&View::default());
         if !self.settings.until_caught_up {
@@ -226,7 +235,7 @@ impl Sink {
             cluster.kafka.clone(),
             place.topic.clone(),
             place.partition,
-            self.settings.gap_topic.clone(),
+            self.settings.gap_topic(),
             self.settings.fetch_bytes,
         );
         let database = self.database.for_another();
@@ -237,16 +246,30 @@ impl Sink {
         Some(pump.run())
     }
 
-    async fn connect(&self) -> Result<Cluster, String> {
-        let brokers = self.settings.brokers.clone();
+    /// The cluster, when it can be had.
+    ///
+    /// # Errors
+    /// [`SinkError::Denied`]: nobody has seen this work, so whoever starts it should know now. Later the
+    /// same is waited for as everything is.
+    async fn connected(&self) -> Result<Cluster, SinkError> {
+        self.retry(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Result<Cluster, SinkError>, String> {
+        let Brokers { addresses, security } = &self.brokers;
         let config = tickpanda_kafka::ClientConfig {
             client_id: "tickpanda-sink".to_owned(),
             retry_for: Duration::ZERO, // waiting is done here, and logged once
             connect_timeout: CONNECT,
+            security: security.clone(),
             ..tickpanda_kafka::ClientConfig::default()
         };
-        let kafka = tickpanda_kafka::Client::connect(&brokers, config).await;
-        let kafka = kafka.map_err(|error| error.to_string())?;
+        let kafka = match tickpanda_kafka::Client::connect(addresses, config).await {
+            Err(error) if error.is_denied() => {
+                return Ok(Err(SinkError::Denied(error.to_string())));
+            }
+            kafka => kafka.map_err(|error| error.to_string())?,
+        };
         // rskafka's own backoff grows to minutes and never ends: it is kept short, and the pump's
         // takes over.
         let backoff = BackoffConfig {
@@ -255,10 +278,10 @@ impl Sink {
             base: 2.0,
             deadline: Some(Duration::from_millis(500)),
         };
-        let client =
-            ClientBuilder::new(brokers).client_id("tickpanda-sink").backoff_config(backoff);
+        let client = ClientBuilder::new(addresses.clone());
+        let client = secured(client.client_id("tickpanda-sink").backoff_config(backoff), security);
         let client = client.build().await.map_err(|error| error.to_string())?;
-        Ok(Cluster { client: Arc::new(client), kafka })
+        Ok(Ok(Cluster { client: Arc::new(client), kafka }))
     }
 
     /// Repeats work on the broker until it succeeds.
@@ -276,4 +299,20 @@ impl Sink {
             attempt = attempt.saturating_add(1);
         }
     }
+}
+
+/// The same security for rskafka.
+fn secured(mut client: ClientBuilder, security: &Security) -> ClientBuilder {
+    if let Some(tls) = &security.tls {
+        client = client.tls_config(Arc::clone(tls));
+    }
+    if let Some(sasl) = &security.sasl {
+        let credentials = Credentials::new(sasl.username.clone(), sasl.password.clone());
+        client = client.sasl_config(match sasl.mechanism {
+            Mechanism::Plain => SaslConfig::Plain(credentials),
+            Mechanism::ScramSha256 => SaslConfig::ScramSha256(credentials),
+            Mechanism::ScramSha512 => SaslConfig::ScramSha512(credentials),
+        });
+    }
+    client
 }

@@ -10,12 +10,13 @@ use crate::offsets::{Place, cluster_key};
 use crate::settings::Settings;
 
 /// The topics that a sink reads, and what each holds.
-pub(crate) fn topics(settings: &Settings) -> [(&str, Feed); 4] {
+pub(crate) fn topics(settings: &Settings) -> [(String, Feed); 4] {
+    let [ticks, candles, dead_letters] = settings.topics.names();
     [
-        (&settings.tick_topic, Feed::Ticks),
-        (&settings.ohlcv_topic, Feed::Candles),
-        (&settings.dead_letter_topic, Feed::DeadLetters),
-        (&settings.gap_topic, Feed::Gaps),
+        (ticks, Feed::Ticks),
+        (candles, Feed::Candles),
+        (dead_letters, Feed::DeadLetters),
+        (settings.gap_topic(), Feed::Gaps),
     ]
 }
 
@@ -45,14 +46,14 @@ impl View {
             View { group: id.clone().unwrap_or_else(|| "?".to_owned()), ..View::default() };
         for (topic, feed) in topics(settings) {
             view.group.push('\0');
-            view.group.push_str(topic);
-            let found = kafka.topic(topic).await.map_err(|error| error.to_string())?;
+            view.group.push_str(&topic);
+            let found = kafka.topic(&topic).await.map_err(|error| error.to_string())?;
             match found {
-                None => _ = view.missing.insert(topic.to_owned()),
+                None => _ = view.missing.insert(topic),
                 Some(found) => {
                     let cluster = cluster_key(id.as_deref(), found.id);
                     view.places.extend((0..found.partitions).map(|partition| {
-                        let (cluster, topic) = (cluster.clone(), topic.to_owned());
+                        let (cluster, topic) = (cluster.clone(), topic.clone());
                         (Place { cluster, topic, partition }, feed)
                     }));
                 }

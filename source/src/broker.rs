@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tickpanda_kafka::{Client, ClientConfig, KafkaError};
+use tickpanda_kafka::{Brokers, Client, ClientConfig, KafkaError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,8 +19,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The cluster's address and the topic to write to.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// `host:port` each.
-    pub brokers: Vec<String>,
+    /// The cluster.
+    pub brokers: Brokers,
     /// The raw topic.
     pub topic: String,
 }
@@ -30,7 +30,7 @@ impl Broker {
     /// long as it takes (said once), for a missing topic up to `patience`. `None`: shut down.
     ///
     /// # Errors
-    /// [`SourceError::TopicMissing`].
+    /// [`SourceError::TopicMissing`], [`SourceError::Denied`].
     pub async fn wait_for_partitions(
         &self,
         patience: Duration,
@@ -52,12 +52,16 @@ impl Broker {
                     if since.elapsed() >= patience {
                         return Err(SourceError::TopicMissing {
                             topic: self.topic.clone(),
-                            brokers: self.brokers.join(","),
+                            brokers: self.brokers.to_string(),
                         });
                     }
                 }
+                // Nobody has seen this work: whoever starts it should know now.
+                Err(error) if error.is_denied() => {
+                    return Err(SourceError::Denied(error.to_string()));
+                }
                 Err(error) if !said => {
-                    let brokers = self.brokers.join(",");
+                    let brokers = &self.brokers;
                     warn!(%brokers, %error, "no broker answers (KAFKA_BROKERS, --brokers): trying again until one does");
                     said = true;
                 }
@@ -82,12 +86,13 @@ impl Broker {
 ///
 /// # Errors
 /// No broker answers.
-pub(crate) async fn connect(brokers: &[String]) -> Result<Client, KafkaError> {
+pub(crate) async fn connect(brokers: &Brokers) -> Result<Client, KafkaError> {
     let config = ClientConfig {
         client_id: "tickpanda-source".to_owned(),
         connect_timeout: CONNECT_TIMEOUT,
         request_timeout: REQUEST_TIMEOUT,
         retry_for: Duration::ZERO,
+        security: brokers.security.clone(),
     };
-    Client::connect(brokers, config).await
+    Client::connect(&brokers.addresses, config).await
 }

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use tickpanda_model::topic;
+use tickpanda_kafka::settings::{KafkaSettings, PrefixSettings};
 
 use crate::backfill::BackfillArgs;
 use crate::ctl::CtlArgs;
@@ -52,9 +52,9 @@ pub struct BackfillRun {
     #[command(flatten)]
     pub backfill: BackfillArgs,
 
-    /// Kafka brokers, host:port, separated by commas
-    #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true, default_value = "localhost:9092", value_delimiter = ',', value_parser = parse::broker, value_name = "HOST:PORT")]
-    pub brokers: Vec<String>,
+    /// The cluster, and how to be let in.
+    #[command(flatten)]
+    pub kafka: KafkaSettings,
 
     /// Address of the vendor's REST API, without /data
     #[arg(
@@ -66,9 +66,13 @@ pub struct BackfillRun {
     )]
     pub rest_url: String,
 
-    /// Topic for everything received; it must exist
-    #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, default_value = topic::RAW, value_parser = parse::topic, value_name = "TOPIC")]
-    pub raw_topic: String,
+    /// What topics' names begin with.
+    #[command(flatten)]
+    pub prefix: PrefixSettings,
+
+    /// Topic for everything received; it must exist [default: the prefix and cryptocompare-raw]
+    #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub raw_topic: Option<String>,
 
     /// Stop as on SIGTERM when standard input is closed: for a parent that may be killed
     #[arg(long)]
@@ -79,7 +83,7 @@ pub struct BackfillRun {
 const AFTER_HELP: &str = "\
 The API key is taken from the variable CRYPTOCOMPARE_API_KEY (environment or .env; several, separated by commas, where an account has several) or from the file that --api-key-file names (one a line). It is sent in a header and shown nowhere. RUST_LOG sets what is logged (default: info).
 
-Exit codes: 0 stopped as asked (what is not published yet waits in the spool for the next start), 1 internal, 2 a wrong setting, 3 API key refused, 4 the topic does not exist.";
+Exit codes: 0 stopped as asked (what is not published yet waits in the spool for the next start), 1 internal, 2 a wrong setting, 3 API key refused, 4 the topic does not exist. A setting is wrong also where the brokers refuse the certificate, the name or the password at the start; later that is waited for.";
 
 const BACKFILL_HELP: &str = "\
 The API key is taken as for `run`. How far it is stands in the state folder, written down after each page; on a terminal there is a progress bar.
@@ -119,6 +123,12 @@ mod tests {
             parse(&["ctl", "--brokers", "b:1", "retry"]).unwrap().command,
             Some(Command::Ctl(_))
         ));
+        for flags in [["ctl", "--kafka-tls", "retry"], ["ctl", "retry", "--kafka-tls"]] {
+            let Some(Command::Ctl(args)) = parse(&flags).unwrap().command else {
+                panic!("{flags:?}")
+            };
+            assert!(args.kafka.kafka_tls, "{flags:?}");
+        }
     }
 
     #[test]
@@ -126,7 +136,8 @@ mod tests {
         let sample = include_str!("../../.env.sample");
         let command = Cli::command();
         let variables = command.get_arguments().filter_map(|argument| argument.get_env());
-        for variable in variables.filter_map(std::ffi::OsStr::to_str) {
+        let variables = variables.filter_map(std::ffi::OsStr::to_str);
+        for variable in variables.chain(tickpanda_kafka::settings::VARIABLES) {
             assert!(sample.contains(&format!("{variable}=")), "{variable}");
         }
     }

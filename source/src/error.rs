@@ -36,6 +36,9 @@ pub enum SourceError {
         /// The brokers asked.
         brokers: String,
     },
+    /// The brokers refuse us, or we them: a certificate, a name or a password is not what it must be.
+    #[error("{0}")]
+    Denied(String),
     /// The run ledger can't be written.
     #[error("run ledger {}: {error}", path.display())]
     Ledger {
@@ -84,17 +87,23 @@ impl From<tickpanda_program::BadSetting> for SourceError {
     }
 }
 
+impl From<tickpanda_kafka::settings::BadSetting> for SourceError {
+    fn from(bad: tickpanda_kafka::settings::BadSetting) -> Self {
+        Self::Setting { name: bad.name, problem: bad.problem }
+    }
+}
+
 impl SourceError {
     /// Whether the same source with the same settings may well succeed a little later.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::TopicMissing { .. })
     }
 
-    /// Exit code of the program: 2 settings, 3 key refused, 4 topic missing, 1 everything
+    /// Exit code of the program: 2 settings (also those that brokers refuse), 3 key refused, 4 topic missing, 1 everything
     /// else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Setting { .. } => 2,
+            Self::Setting { .. } | Self::Denied(_) => 2,
             Self::Unauthorized { .. } => 3,
             Self::TopicMissing { .. } => 4,
             Self::Ledger { .. }

@@ -14,8 +14,7 @@ use tracing::error;
 fn main() -> ExitCode {
     // Before there is a second thread, and before anything reads the environment.
     let dotenv = tickpanda_program::dotenv();
-    // rskafka logs each failure at several levels; ours is the one line.
-    let result = tickpanda_program::log("info,rskafka=off").and(dotenv);
+    let result = tickpanda_program::log("info").and(dotenv);
     if let Err(error) = result.map_err(SourceError::from) {
         error!("{error}");
         return ExitCode::from(error.exit_code());

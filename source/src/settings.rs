@@ -18,6 +18,8 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 use reqwest::Url;
+use tickpanda_kafka::Brokers;
+use tickpanda_kafka::settings::{KafkaSettings, PrefixSettings};
 use tickpanda_model::candle::Unit;
 use tickpanda_model::topic;
 
@@ -48,9 +50,9 @@ pub struct Args {
     #[command(flatten)]
     pub keys: KeyArgs,
 
-    /// Kafka brokers, host:port, separated by commas
-    #[arg(long, env = "KAFKA_BROKERS", hide_env_values = true, default_value = "localhost:9092", value_delimiter = ',', value_parser = parse::broker, value_name = "HOST:PORT")]
-    pub brokers: Vec<String>,
+    /// The cluster, and how to be let in.
+    #[command(flatten)]
+    pub kafka: KafkaSettings,
 
     /// Address of the vendor's streamer
     #[arg(
@@ -92,9 +94,13 @@ pub struct Args {
     #[command(flatten)]
     pub budgets: BudgetArgs,
 
-    /// Topic for everything received; it must exist
-    #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, default_value = topic::RAW, value_parser = parse::topic, value_name = "TOPIC")]
-    pub raw_topic: String,
+    /// What topics' names begin with.
+    #[command(flatten)]
+    pub prefix: PrefixSettings,
+
+    /// Topic for everything received; it must exist [default: the prefix and cryptocompare-raw]
+    #[arg(long, env = "TICKPANDA_RAW_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub raw_topic: Option<String>,
 
     /// How many milliseconds a frame may wait for others before it is sent to the broker
     #[arg(long, env = "TICKPANDA_LINGER_MS", hide_env_values = true, default_value_t = 5, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(0..=10_000), value_name = "MS")]
@@ -120,8 +126,8 @@ pub struct Settings {
     pub api_key: ApiKey,
     /// The vendor's keys, each once, at least one.
     pub api_keys: Vec<ApiKey>,
-    /// `host:port` each.
-    pub brokers: Vec<String>,
+    /// The cluster.
+    pub brokers: Brokers,
     /// Streamer.
     pub ws_url: Url,
     /// REST API, without `/data`.
@@ -240,6 +246,8 @@ impl Args {
         // Not by clap, which prints what it refuses: the vendor's own examples have the key in the URL.
         let refuse = |name| move |problem| SourceError::Setting { name, problem };
         let api_keys = self.keys.keys(api_key)?;
+        let brokers = self.kafka.check(tickpanda_program::hide)?;
+        let raw_topic = self.prefix.name(self.raw_topic.as_ref(), topic::RAW);
         Ok(Settings {
             ws_url: parse::ws_url(&self.ws_url)
                 .map_err(refuse("--ws-url (CRYPTOCOMPARE_WS_URL)"))?,
@@ -251,14 +259,14 @@ impl Args {
             capacity: self.subs.capacity(api_keys.len()),
             api_key: api_keys[0].clone(), // `keys` gives one at least
             api_keys,
-            brokers: self.brokers,
+            brokers,
             history: self.history.0,
             history_limit: self.history_limit,
             repair: !self.no_repair,
             linger: Duration::from_millis(self.linger),
             control: !self.topics.no_control,
-            topics: self.topics.check(&self.raw_topic)?,
-            raw_topic: self.raw_topic,
+            topics: self.topics.check(&self.prefix, &raw_topic)?,
+            raw_topic,
             name: self.operations.name(),
             spool_bytes: self.operations.spool_bytes,
             http: self.operations.listen(),
@@ -275,13 +283,14 @@ impl fmt::Display for Settings {
         let history = parse::Units(self.history.clone());
         write!(
             f,
-            "{} ws {} rest {} keys {} {} brokers {} topic {} subs {} on {} sockets a key history {history} limit {} linger {} ms state {} spool {} bytes",
+            "{} ws {} rest {} keys {} {} brokers {} ({}) topic {} subs {} on {} sockets a key history {history} limit {} linger {} ms state {} spool {} bytes",
             self.name,
             self.ws_url,
             self.rest_url,
             self.api_keys.len(),
             self.api_key,
-            self.brokers.join(","),
+            self.brokers,
+            self.brokers.security,
             self.raw_topic,
             self.subs.len(),
             self.sockets,

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tickpanda_kafka::{Client, ClientConfig, Creation, KafkaError, TopicSpec};
-use tickpanda_model::topic::OUTPUTS;
+use tickpanda_kafka::{Brokers, Client, ClientConfig, Creation, KafkaError, TopicSpec};
 use tokio::time::{Instant, sleep};
 
 use crate::settings::Topics;
@@ -24,13 +23,14 @@ const TRANSFORM_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// No broker answers.
-pub async fn client(brokers: &[String], retry_for: Duration) -> Result<Client, KafkaError> {
+pub async fn client(brokers: &Brokers, retry_for: Duration) -> Result<Client, KafkaError> {
     let config = ClientConfig {
         client_id: "tickpanda-source".to_owned(),
         retry_for,
+        security: brokers.security.clone(),
         ..ClientConfig::default()
     };
-    Client::connect(brokers, config).await
+    Client::connect(&brokers.addresses, config).await
 }
 
 /// Creates what is missing of the topics for commands, replies and gaps, with one partition each.
@@ -47,7 +47,7 @@ pub async fn ensure(client: &Client, topics: &Topics, control: bool) -> Result<(
             missing.push(TopicSpec {
                 name: name.clone(),
                 partitions: 1,
-                replication_factor: topics.replication_factor,
+                replication_factor: topics.replicas,
                 settings: [("retention.ms".to_owned(), RETENTION_MS.to_owned())].into(),
             });
         }
@@ -84,7 +84,7 @@ pub async fn create_raw(
     client: &Client,
     raw: &str,
     name: &str,
-    replication_factor: i16,
+    topics: &Topics,
 ) -> Result<String, Refusal> {
     let model = client.topic(raw).await?;
     let model = model.ok_or_else(|| KafkaError::UnknownTopic { topic: raw.to_owned() })?;
@@ -94,6 +94,7 @@ pub async fn create_raw(
         None => {
             let settings = like(client.topic_overrides(raw).await?);
             let name = name.to_owned();
+            let replication_factor = topics.replicas;
             let spec = TopicSpec { name, partitions, replication_factor, settings };
             match client.create_topics(std::slice::from_ref(&spec)).await?.first() {
                 Some(Creation::Existed) => client.topic(&spec.name).await?,
@@ -114,7 +115,8 @@ pub async fn create_raw(
             return Err(Refusal { why, transient: false });
         }
     };
-    Ok(format!("{name} {made}; {}", reads(name, transform(client, name).await?.as_deref())))
+    let transform = transform(client, name).await?;
+    Ok(format!("{name} {made}; {}", reads(name, transform.as_deref(), &topics.outputs)))
 }
 
 /// The settings of a topic that another one like it is given.
@@ -137,11 +139,11 @@ async fn transform(client: &Client, name: &str) -> Result<Option<String>, KafkaE
 }
 
 /// What reads a topic, in words; where nothing is known to, the command that is owed.
-fn reads(name: &str, transform: Option<&str>) -> String {
+fn reads(name: &str, transform: Option<&str>, outputs: &[String; 3]) -> String {
     if let Some(transform) = transform {
         return format!("the transform {transform} reads it");
     }
-    let [ticks, candles, dead_letters] = OUTPUTS;
+    let [ticks, candles, dead_letters] = outputs;
     format!(
         "no transform is known to read it; unless one was deployed for it, this is owed: rpk transform deploy --file tickpanda-transform.wasm --name tickpanda-transform-{name} --from-offset +0 --input-topic {name} --output-topic {ticks} --output-topic {candles} --output-topic {dead_letters}"
     )
@@ -176,8 +178,9 @@ mod tests {
         let script = script.replace("${outputs[0]}", ticks).replace("${outputs[1]}", candles);
         let script = script.replace("${outputs[2]}", dead_letters).replace(['"', '\\'], "");
         let script = script.split_whitespace().collect::<Vec<_>>().join(" ");
-        let said = reads("raw-2", None);
+        let outputs = topic::OUTPUTS.map(str::to_owned);
+        let said = reads("raw-2", None, &outputs);
         assert!(said.ends_with(&script), "{said}\n{script}");
-        assert_eq!(reads("raw-2", Some("t")), "the transform t reads it");
+        assert_eq!(reads("raw-2", Some("t"), &outputs), "the transform t reads it");
     }
 }

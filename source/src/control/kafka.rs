@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tickpanda_kafka::{At, Client, KafkaError};
+use tickpanda_kafka::{At, Brokers, Client, KafkaError};
 use tracing::warn;
 
 use super::place::{Bounds, Identity};
@@ -17,7 +17,7 @@ const MOST_BYTES: i32 = 64 << 20;
 /// See the module.
 #[derive(Debug)]
 pub struct KafkaLog {
-    brokers: Vec<String>,
+    brokers: Brokers,
     topics: Topics,
     client: Option<Client>,
     /// Whether everything is there that the source creates.
@@ -28,7 +28,7 @@ pub struct KafkaLog {
 
 impl KafkaLog {
     /// The control topic of this cluster.
-    pub fn new(brokers: Vec<String>, topics: Topics) -> Self {
+    pub fn new(brokers: Brokers, topics: Topics) -> Self {
         KafkaLog { brokers, topics, client: None, ensured: false, said: false }
     }
 

@@ -3,38 +3,43 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
+use tickpanda_kafka::settings::{KafkaSettings, PrefixSettings};
 use tickpanda_model::candle::Interval;
 use tickpanda_model::control::{Command, History};
-use tickpanda_model::topic;
 
 use crate::control::understand::check_history;
 use crate::settings::parse;
 
-/// Settings of `ctl`.
+/// Settings of `ctl`. Its flags may stand before and after the order.
 #[derive(Clone, Debug, Args)]
+#[command(mut_args(|argument| argument.global(true)))]
 pub struct CtlArgs {
-    /// Kafka brokers, host:port, separated by commas
-    #[arg(long, global = true, env = "KAFKA_BROKERS", hide_env_values = true, default_value = "localhost:9092", value_delimiter = ',', value_parser = parse::broker, value_name = "HOST:PORT")]
-    pub brokers: Vec<String>,
+    /// The cluster, and how to be let in.
+    #[command(flatten)]
+    pub kafka: KafkaSettings,
 
-    /// Topic with operators' commands
-    #[arg(long, global = true, env = "CONTROL_TOPIC", hide_env_values = true, default_value = topic::CONTROL, value_parser = parse::topic, value_name = "TOPIC")]
-    pub control_topic: String,
+    /// What topics' names begin with.
+    #[command(flatten)]
+    pub prefix: PrefixSettings,
 
-    /// Topic for what became of each command
-    #[arg(long, global = true, env = "CONTROL_REPLIES_TOPIC", hide_env_values = true, default_value = topic::CONTROL_REPLIES, value_parser = parse::topic, value_name = "TOPIC")]
-    pub control_replies_topic: String,
+    /// Topic with operators' commands [default: the prefix and control-topic]
+    #[arg(long, env = "CONTROL_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub control_topic: Option<String>,
+
+    /// Topic for what became of each command [default: the prefix and control-replies]
+    #[arg(long, env = "CONTROL_REPLIES_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub control_replies_topic: Option<String>,
 
     /// The one source that is to do it, by its name [default: every source]
-    #[arg(long, global = true, value_parser = parse::name, value_name = "NAME")]
+    #[arg(long, value_parser = parse::name, value_name = "NAME")]
     pub to_source: Option<String>,
 
     /// How long to wait for answers: 30s, 5m
-    #[arg(long, global = true, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
 
     /// Print each answer as the JSON that is on the topic
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub json: bool,
 
     /// What to order.

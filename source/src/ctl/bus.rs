@@ -3,16 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use rskafka::BackoffConfig;
-use rskafka::chrono::DateTime;
-use rskafka::client::ClientBuilder;
-use rskafka::client::partition::{Compression, UnknownTopicHandling};
-use rskafka::record::Record;
-use tickpanda_kafka::{At, Client, KafkaError};
+use tickpanda_kafka::{At, BatchEncoder, Brokers, Client, KafkaError};
 
 use crate::clock::now_ms;
 use crate::topics;
 
+/// Always the first partition: commands stay in the order in which they were sent.
+const FIRST: i32 = 0;
 /// Bytes of replies fetched at once.
 const BYTES: i32 = 1 << 20;
 /// How long the broker may take for the command.
@@ -36,15 +33,24 @@ pub enum CtlError {
     /// The cluster can't be asked, or has refused.
     #[error("{0}")]
     Broker(String),
+    /// A setting has a value that can't be used, or that the brokers refuse: a certificate, a name or a
+    /// password.
+    #[error("{0}")]
+    Setting(String),
     /// The answers can't be printed.
     #[error("cannot print: {0}")]
     Print(std::io::Error),
 }
 
 impl CtlError {
-    /// Exit code of the program: 4 topic missing, 1 everything else.
+    fn of(error: &KafkaError, words: String) -> Self {
+        if error.is_denied() { Self::Setting(words) } else { Self::Broker(words) }
+    }
+
+    /// Exit code of the program: 2 settings, 4 topic missing, 1 everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Setting(_) => 2,
             Self::TopicMissing { .. } => 4,
             Self::Broker(_) | Self::Print(_) => 1,
         }
@@ -70,7 +76,7 @@ pub trait Bus: Send {
 /// On a cluster.
 #[derive(Debug)]
 pub struct KafkaBus {
-    brokers: Vec<String>,
+    brokers: Brokers,
     control: String,
     replies: String,
     client: Client,
@@ -82,14 +88,14 @@ impl KafkaBus {
     /// # Errors
     /// No broker answers, or one of the topics is missing.
     pub async fn connect(
-        brokers: &[String],
+        brokers: &Brokers,
         control: &str,
         replies: &str,
     ) -> Result<Self, CtlError> {
         let client = topics::client(brokers, PATIENCE).await;
-        let client = client.map_err(|error| CtlError::Broker(error.to_string()))?;
+        let client = client.map_err(|error| CtlError::of(&error, error.to_string()))?;
         let (control, replies) = (control.to_owned(), replies.to_owned());
-        let bus = KafkaBus { brokers: brokers.to_vec(), control, replies, client };
+        let bus = KafkaBus { brokers: brokers.clone(), control, replies, client };
         for topic in [&bus.control, &bus.replies] {
             if bus.client.topic(topic).await.map_err(|error| bus.error(error))?.is_none() {
                 return Err(bus.missing(topic));
@@ -99,13 +105,13 @@ impl KafkaBus {
     }
 
     fn missing(&self, topic: &str) -> CtlError {
-        CtlError::TopicMissing { topic: topic.to_owned(), brokers: self.brokers.join(",") }
+        CtlError::TopicMissing { topic: topic.to_owned(), brokers: self.brokers.to_string() }
     }
 
     fn error(&self, error: KafkaError) -> CtlError {
         match error {
             KafkaError::UnknownTopic { topic } => self.missing(&topic),
-            error => CtlError::Broker(error.to_string()),
+            error => CtlError::of(&error, error.to_string()),
         }
     }
 }
@@ -117,25 +123,15 @@ impl Bus for KafkaBus {
     }
 
     async fn send(&mut self, command: Vec<u8>) -> Result<(), CtlError> {
-        let refused = |error: rskafka::client::error::Error| {
-            CtlError::Broker(format!("the command could not be sent: {error}"))
+        let refused = |error: KafkaError| {
+            CtlError::of(&error, format!("the command could not be sent: {error}"))
         };
-        // Without retries of rskafka's own: sent again a command might be executed twice.
-        let once = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
-        let client = ClientBuilder::new(self.brokers.clone())
-            .client_id("tickpanda-source")
-            .backoff_config(once);
-        let client = client.build().await.map_err(refused)?;
-        // Always the first partition: commands stay in the order in which they were sent.
-        let partition = client.partition_client(&self.control, 0, UnknownTopicHandling::Error);
-        let partition = partition.await.map_err(refused)?;
-        let record = Record {
-            key: None,
-            value: Some(command),
-            headers: [].into(),
-            timestamp: DateTime::from_timestamp_millis(now_ms()).unwrap_or_default(),
-        };
-        let sent = partition.produce(vec![record], Compression::NoCompression);
+        let mut batch = BatchEncoder::default();
+        batch.push(now_ms(), None, Some(&command), std::iter::empty());
+        // Looked up before, and over a new connection: sent again a command might be executed twice.
+        self.client.leader(&self.control, FIRST).await.map_err(refused)?;
+        self.client.close_idle();
+        let sent = self.client.produce(&self.control, FIRST, batch.finish());
         match tokio::time::timeout(SEND_TIMEOUT, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(refused(error)),

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use tickpanda_model::control::Envelope;
+use tickpanda_model::topic;
 use tokio::time::{Instant, sleep_until};
 
 pub use args::{CtlArgs, Order};
@@ -33,14 +34,17 @@ const OTHERS: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`CtlError`]: it could not be sent, or the answers could not be read.
 pub async fn run(args: CtlArgs, out: &mut (impl Write + Send)) -> Result<u8, CtlError> {
-    let bus = KafkaBus::connect(&args.brokers, &args.control_topic, &args.control_replies_topic);
+    let brokers = args.kafka.check(tickpanda_program::hide);
+    let brokers = brokers.map_err(|bad| CtlError::Setting(bad.to_string()))?;
+    let control = args.prefix.name(args.control_topic.as_ref(), topic::CONTROL);
+    let replies = args.prefix.name(args.control_replies_topic.as_ref(), topic::CONTROL_REPLIES);
+    let bus = KafkaBus::connect(&brokers, &control, &replies);
     // A broker that does not answer is not waited for longer than an answer would be.
     let deadline = Instant::now() + args.timeout;
     let mut bus = tokio::select! {
         bus = bus => bus?,
         () = sleep_until(deadline) => return Err(CtlError::Broker(format!(
-            "no broker of {} has answered in time (KAFKA_BROKERS, --brokers)",
-            args.brokers.join(",")
+            "no broker of {brokers} has answered in time (KAFKA_BROKERS, --brokers)"
         ))),
     };
     let id = format!("ctl-{:016x}", rand::rng().random::<u64>());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tickpanda_kafka::{BatchEncoder, Client, KafkaError};
+use tickpanda_kafka::{BatchEncoder, Brokers, Client, KafkaError};
 
 use super::outage::Trouble;
 use crate::broker::connect;
@@ -41,7 +41,8 @@ impl Refusal {
         let words = error.to_string();
         let trouble = match error {
             _ if error.is_too_large() => return Self::TooLarge(words),
-            _ if error.is_silence() => Trouble::Away,
+            // Who won't have us takes nothing, whatever the topic.
+            _ if error.is_silence() || error.is_denied() => Trouble::Away,
             _ if error.is_missing() => Trouble::Missing(topic.into()),
             _ => Trouble::Refused(topic.into()),
         };
@@ -49,11 +50,11 @@ impl Refusal {
     }
 }
 
-/// A cluster, by the addresses of some of its brokers (`host:port` each).
+/// A cluster.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// Any that answers will do.
-    pub brokers: Arc<[String]>,
+    /// Where it is.
+    pub brokers: Arc<Brokers>,
 }
 
 impl Partitions for Cluster {
@@ -94,9 +95,12 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let cluster = Cluster { brokers: Arc::from([address]) };
+        let cluster = Cluster { brokers: Brokers::plain(vec![address]).into() };
         let Err(refusal) = cluster.connect("raw", 0).await else { panic!("nobody listens") };
         assert!(matches!(refusal, Refusal::Trouble(Trouble::Away, _)), "{refusal:?}");
+        let denied = KafkaError::Sasl { broker: "b:1".into(), problem: "no".into() };
+        let expected = Refusal::Trouble(Trouble::Away, denied.to_string());
+        assert_eq!(Refusal::of(&denied, "raw"), expected);
         let missing = KafkaError::UnknownTopic { topic: "raw".into() };
         let expected = Trouble::Missing("raw".into());
         assert_eq!(Refusal::of(&missing, "raw"), Refusal::Trouble(expected, missing.to_string()));

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use reqwest::Url;
+use tickpanda_kafka::Brokers;
+use tickpanda_model::topic;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct PastSettings {
     api_key: ApiKey,
-    brokers: Vec<String>,
+    brokers: Brokers,
     rest_url: Url,
     raw_topic: String,
     plan: Plan,
@@ -58,9 +60,9 @@ impl PastSettings {
         })?;
         Ok(PastSettings {
             api_key: args.keys.keys(api_key)?[0].clone(), // `keys` gives one at least
-            brokers: args.brokers,
+            brokers: args.kafka.check(tickpanda_program::hide)?,
             rest_url,
-            raw_topic: args.raw_topic,
+            raw_topic: args.prefix.name(args.raw_topic.as_ref(), topic::RAW),
             plan: args.backfill.check(now_ms())?,
             rules: Rules::default(),
         })
@@ -101,7 +103,7 @@ pub async fn run_backfill(
     }
     let client = Client::new(settings.rest_url, settings.api_key.clone())?;
     ledger.started(run, now_ms())?;
-    let cluster = Cluster { brokers: settings.brokers.as_slice().into() };
+    let cluster = Cluster { brokers: settings.brokers.into() };
     let mut publishers = Publishers::start(&spool, cluster, Duration::from_millis(5));
     let out = Pages {
         api_key: settings.api_key.clone(),

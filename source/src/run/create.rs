@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tickpanda_kafka::Brokers;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -12,7 +13,7 @@ use crate::driver::{Driver, Inbox};
 use crate::error::SourceError;
 use crate::machine::topics::{Effect, Event};
 use crate::machine::{self};
-use crate::settings::Settings;
+use crate::settings::{Settings, Topics};
 use crate::topics;
 
 /// One attempt: below the region's own patience.
@@ -20,9 +21,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct Create {
-    brokers: Vec<String>,
+    brokers: Brokers,
     raw_topic: String,
-    replication_factor: i16,
+    topics: Topics,
     driver: Arc<Driver>,
     handle: Handle,
 }
@@ -32,7 +33,7 @@ impl Create {
         Create {
             brokers: settings.brokers.clone(),
             raw_topic: settings.raw_topic.clone(),
-            replication_factor: settings.topics.replication_factor,
+            topics: settings.topics.clone(),
             driver,
             handle,
         }
@@ -107,6 +108,6 @@ impl Create {
 
     async fn create(&self, name: &str) -> Result<String, topics::Refusal> {
         let client = topics::client(&self.brokers, Duration::ZERO).await?;
-        topics::create_raw(&client, &self.raw_topic, name, self.replication_factor).await
+        topics::create_raw(&client, &self.raw_topic, name, &self.topics).await
     }
 }

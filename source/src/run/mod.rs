@@ -245,7 +245,7 @@ impl Running {
         let control_view = orders::run_control(&settings, &spool, task, orders, effects, answered)?;
         receivers.spawn(control_view.run(stop.clone()));
 
-        let cluster = Cluster { brokers: settings.brokers.as_slice().into() };
+        let cluster = Cluster { brokers: settings.brokers.clone().into() };
         let publishers = Publishers::start(&spool, cluster, settings.linger);
         receivers.spawn(begin::look_after_partitions(
             broker,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tickpanda_kafka::Brokers;
 use tickpanda_model::control::Reply;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -208,7 +209,7 @@ impl Orders {
 }
 
 /// Where no commands are taken, the topic of gaps is still ours to create.
-async fn ensure_gap_topic(brokers: &[String], topics: &Topics, stop: &CancellationToken) {
+async fn ensure_gap_topic(brokers: &Brokers, topics: &Topics, stop: &CancellationToken) {
     let mut said = false;
     loop {
         let ensured = async {
@@ -237,7 +238,7 @@ pub(super) struct Control {
     orders: Orders,
     effects: mpsc::Receiver<Effect>,
     answers: mpsc::UnboundedReceiver<SubAnswer>,
-    brokers: Vec<String>,
+    brokers: Brokers,
     topics: Topics,
 }
 

@@ -3,31 +3,15 @@
 use std::fmt;
 
 use reqwest::Url;
+pub(crate) use tickpanda_kafka::settings::topic;
 use tickpanda_model::candle::Unit;
 
 use crate::sub::Sub;
 
-const DEFAULT_PORT: u16 = 9092;
 /// Longest name of a source, in characters.
 pub(crate) const MAX_NAME: usize = 200;
 /// Below this the spool could not hold a burst.
 const LEAST_SPOOL: u64 = 16 << 20;
-
-pub(crate) fn broker(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let (host, port) = match text.rsplit_once(':') {
-        // An IPv6 address is in brackets, and its colons are no port's.
-        Some((host, port)) if !port.contains(']') => {
-            (host, port.parse().map_err(|_| "the port is not a number from 1 to 65535")?)
-        }
-        _ => (text, DEFAULT_PORT),
-    };
-    let wrong = |c: char| c.is_whitespace() || matches!(c, '/' | ',' | '@');
-    if host.is_empty() || host.contains(wrong) || port == 0 {
-        return Err("a broker is host:port, such as localhost:9092".into());
-    }
-    Ok(format!("{host}:{port}"))
-}
 
 pub(crate) fn ws_url(text: &str) -> Result<Url, String> {
     url(text, &["ws", "wss"])
@@ -48,18 +32,6 @@ fn url(text: &str, schemes: &[&str]) -> Result<Url, String> {
         return Err("no user, query or fragment, please: the API key is sent in a header".into());
     }
     Ok(url)
-}
-
-pub(crate) fn topic(text: &str) -> Result<String, String> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if text.is_empty()
-        || text.len() > 249
-        || !text.bytes().all(legal)
-        || [".", ".."].contains(&text)
-    {
-        return Err("a topic is 1 to 249 of the characters A-Z a-z 0-9 . _ -".into());
-    }
-    Ok(text.to_owned())
 }
 
 pub(crate) fn sub(text: &str) -> Result<String, String> {

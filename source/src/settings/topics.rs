@@ -1,6 +1,7 @@
 //! The topics beside the raw one, and what the source creates of them.
 
 use clap::builder::FalseyValueParser;
+use tickpanda_kafka::settings::PrefixSettings;
 use tickpanda_model::topic;
 
 use super::parse;
@@ -10,21 +11,23 @@ use crate::error::SourceError;
 #[derive(Clone, Debug, clap::Args)]
 #[allow(missing_docs)]
 pub struct TopicArgs {
-    /// Topic with operators' commands; created with one partition if it is missing
-    #[arg(long, env = "CONTROL_TOPIC", hide_env_values = true, default_value = topic::CONTROL, value_parser = parse::topic, value_name = "TOPIC")]
-    pub control_topic: String,
+    /// Topic with operators' commands; created with one partition if it is missing [default: the prefix
+    /// and control-topic]
+    #[arg(long, env = "CONTROL_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub control_topic: Option<String>,
 
-    /// Topic for what became of each command; created as that one is
-    #[arg(long, env = "CONTROL_REPLIES_TOPIC", hide_env_values = true, default_value = topic::CONTROL_REPLIES, value_parser = parse::topic, value_name = "TOPIC")]
-    pub control_replies_topic: String,
+    /// Topic for what became of each command; created as that one is [default: the prefix and
+    /// control-replies]
+    #[arg(long, env = "CONTROL_REPLIES_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub control_replies_topic: Option<String>,
 
-    /// Topic for known holes in the data; created as those are
-    #[arg(long, env = "GAP_TOPIC", hide_env_values = true, default_value = topic::GAPS, value_parser = parse::topic, value_name = "TOPIC")]
-    pub gap_topic: String,
+    /// Topic for known holes in the data; created as those are [default: the prefix and gap-events]
+    #[arg(long, env = "GAP_TOPIC", hide_env_values = true, value_parser = parse::topic, value_name = "TOPIC")]
+    pub gap_topic: Option<String>,
 
     /// Copies of each topic that this source creates; -1: the cluster's default
-    #[arg(long, env = "TICKPANDA_REPLICATION_FACTOR", hide_env_values = true, default_value_t = -1, allow_negative_numbers = true, value_parser = replicas, value_name = "N")]
-    pub replication_factor: i16,
+    #[arg(long, env = "TICKPANDA_REPLICAS", hide_env_values = true, default_value_t = -1, allow_negative_numbers = true, value_parser = replicas, value_name = "N")]
+    pub replicas: i16,
 
     /// Take no commands: the control topic is neither read nor created
     #[arg(long, env = "TICKPANDA_NO_CONTROL", hide_env_values = true, value_parser = FalseyValueParser::new())]
@@ -47,25 +50,30 @@ pub struct Topics {
     pub replies: String,
     /// Known holes in the data.
     pub gaps: String,
+    /// The transform's outputs, by which nothing else may be called.
+    pub outputs: [String; 3],
     /// Copies of a topic that is created; −1: the cluster's default.
-    pub replication_factor: i16,
+    pub replicas: i16,
 }
 
 impl Topics {
     /// Topics that are not for raw records: a command can't have subs published to one of them.
     pub fn reserved(&self) -> Vec<String> {
         let ours = [&self.control, &self.replies, &self.gaps].map(String::clone);
-        ours.into_iter().chain(topic::OUTPUTS.map(str::to_owned)).collect()
+        ours.into_iter().chain(self.outputs.clone()).collect()
     }
 }
 
 impl TopicArgs {
-    pub(super) fn check(self, raw: &str) -> Result<Topics, SourceError> {
+    pub(super) fn check(self, prefix: &PrefixSettings, raw: &str) -> Result<Topics, SourceError> {
+        let control = prefix.name(self.control_topic.as_ref(), topic::CONTROL);
+        let replies = prefix.name(self.control_replies_topic.as_ref(), topic::CONTROL_REPLIES);
+        let gaps = prefix.name(self.gap_topic.as_ref(), topic::GAPS);
         let names = [
             ("--raw-topic", raw),
-            ("--control-topic", &self.control_topic),
-            ("--control-replies-topic", &self.control_replies_topic),
-            ("--gap-topic", &self.gap_topic),
+            ("--control-topic", &control),
+            ("--control-replies-topic", &replies),
+            ("--gap-topic", &gaps),
         ];
         for (at, (name, topic)) in names.iter().enumerate() {
             if let Some((other, _)) = names[..at].iter().find(|(_, earlier)| earlier == topic) {
@@ -74,10 +82,11 @@ impl TopicArgs {
             }
         }
         Ok(Topics {
-            control: self.control_topic,
-            replies: self.control_replies_topic,
-            gaps: self.gap_topic,
-            replication_factor: self.replication_factor,
+            control,
+            replies,
+            gaps,
+            outputs: topic::OUTPUTS.map(|output| prefix.name(None, output)),
+            replicas: self.replicas,
         })
     }
 }

@@ -22,9 +22,14 @@ pub(crate) struct Apache {
 impl Apache {
     /// Fetches it if need be, and starts it. `extra` are lines of `server.properties`, which win.
     pub(crate) async fn start(extra: &str) -> Result<Self> {
+        Self::start_with(|_, _| extra.to_owned()).await
+    }
+
+    /// The same, where the lines depend on the ports for plain text and for the controller.
+    pub(crate) async fn start_with(extra: impl FnOnce(u16, u16) -> String) -> Result<Self> {
         let folder = tempfile::tempdir().context("a folder for Kafka")?;
-        std::fs::write(folder.path().join("extra.properties"), extra)?;
         let (port, controller) = (tools::free_port()?, tools::free_port()?);
+        std::fs::write(folder.path().join("extra.properties"), extra(port, controller))?;
         let apache = Apache { folder, port, controller };
         apache.again().await?;
         Ok(apache)

@@ -58,7 +58,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use sqlx::postgres::PgConnectOptions;
-use tickpanda_kafka::{Client, ClientConfig, KafkaError};
+use tickpanda_kafka::{Brokers, Client, ClientConfig, KafkaError};
 use tickpanda_sink::row::{Micros, Table};
 
 use buckets::Buckets;
@@ -103,8 +103,7 @@ pub(crate) async fn run(settings: AuditSettings) -> Result<ExitCode> {
         }
     };
     let report = match audited {
-        // A topic's name is a setting.
-        Err(error) if matches!(error.downcast_ref(), Some(KafkaError::UnknownTopic { .. })) => {
+        Err(error) if is_setting(&error) => {
             eprintln!("tickpanda: {error:#}");
             return Ok(ExitCode::from(2));
         }
@@ -125,6 +124,14 @@ pub(crate) async fn run(settings: AuditSettings) -> Result<ExitCode> {
     })
 }
 
+/// Whether something else must be set: a topic's name, a certificate, a password.
+fn is_setting(error: &anyhow::Error) -> bool {
+    let of_kafka = error
+        .downcast_ref::<KafkaError>()
+        .is_some_and(|error| error.is_denied() || matches!(error, KafkaError::UnknownTopic { .. }));
+    of_kafka || matches!(error.downcast_ref(), Some(tickpanda_sink::SinkError::Tls { .. }))
+}
+
 fn write_json(file: &Path, report: &Report) -> Result<()> {
     let mut json = serde_json::to_string_pretty(report)?;
     json.push('\n');
@@ -133,14 +140,17 @@ fn write_json(file: &Path, report: &Report) -> Result<()> {
 
 async fn audit(
     settings: &AuditSettings,
-    brokers: &[String],
+    brokers: &Brokers,
     database: PgConnectOptions,
 ) -> Result<Report> {
     let started = Instant::now();
     let tables = Tables::connect(database, settings.since).await?;
-    let config =
-        ClientConfig { client_id: "tickpanda-audit".to_owned(), ..ClientConfig::default() };
-    let client = Client::connect(brokers, config).await?;
+    let config = ClientConfig {
+        client_id: "tickpanda-audit".to_owned(),
+        security: brokers.security.clone(),
+        ..ClientConfig::default()
+    };
+    let client = Client::connect(&brokers.addresses, config).await?;
     let temporary = temporary(settings.temp_dir.as_deref())?;
     let mut buckets = Buckets::new(temporary.path()).context(TEMPORARY)?;
 

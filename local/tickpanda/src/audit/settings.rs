@@ -5,41 +5,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
+use tickpanda_kafka::Brokers;
+use tickpanda_kafka::settings::{self as kafka, KafkaSettings};
 use tickpanda_model::topic;
 use tickpanda_sink::row::Micros;
+use tickpanda_sink::settings::OutputSettings;
 use tickpanda_sink::{DatabaseSettings, SinkError};
 
 /// Compare the database with the raw topics, row by row.
 ///
 /// Reads every raw record from the beginning, makes of it what the transform makes of it, and looks
 /// whether the sink's tables hold exactly that. It only reads. The exit code is 0 where all agrees, 1
-/// on any difference, 2 for a wrong setting, 3 where brokers or database could not be read to the end
+/// on any difference, 2 for a wrong setting (also a certificate or password that is refused), 3 where brokers or database could not be read to the end
 /// or all raw records are gone. What runs meanwhile may go on running.
 #[derive(Args, Clone)]
 pub struct AuditSettings {
-    /// Brokers to start from, `host:port`, separated by commas.
-    #[arg(
-        long,
-        env = "KAFKA_BROKERS",
-        value_name = "HOST:PORT,…",
-        value_delimiter = ',',
-        default_value = "localhost:9092",
-        value_parser = tickpanda_sink::settings::broker
-    )]
-    pub(crate) brokers: Vec<String>,
+    #[command(flatten)]
+    kafka: KafkaSettings,
 
-    /// A raw topic; may be given several times, and must name all that were ever written to.
-    #[arg(long, env = "TICKPANDA_RAW_TOPIC", value_name = "TOPIC", default_value = topic::RAW, value_delimiter = ',')]
+    /// A raw topic; may be given several times, and must name all that were ever written to [default: the
+    /// prefix and cryptocompare-raw]
+    #[arg(long, env = "TICKPANDA_RAW_TOPIC", value_name = "TOPIC", value_parser = kafka::topic, value_delimiter = ',')]
     pub(crate) raw_topic: Vec<String>,
-    /// The transform's topic with ticks, as the sink's.
-    #[arg(long, env = "TICK_TOPIC", value_name = "TOPIC", default_value = topic::TICKS)]
-    pub(crate) tick_topic: String,
-    /// The transform's topic with candles, as the sink's.
-    #[arg(long, env = "OHLCV_TOPIC", value_name = "TOPIC", default_value = topic::CANDLES)]
-    pub(crate) ohlcv_topic: String,
-    /// The transform's topic with dead letters, as the sink's.
-    #[arg(long, env = "DEAD_LETTER_TOPIC", value_name = "TOPIC", default_value = topic::DEAD_LETTERS)]
-    pub(crate) dead_letter_topic: String,
+    /// The transform's topics, as the sink's.
+    #[command(flatten)]
+    topics: OutputSettings,
 
     /// The database, as the sink's.
     #[command(flatten)]
@@ -75,12 +65,15 @@ impl AuditSettings {
     ///
     /// # Errors
     /// [`SinkError::Setting`].
-    pub(crate) fn check(&self) -> Result<(Vec<String>, PgConnectOptions), SinkError> {
-        Ok((self.brokers.clone(), self.database.options()?))
+    pub(crate) fn check(&self) -> Result<(Brokers, PgConnectOptions), SinkError> {
+        Ok((self.kafka.check(tickpanda_program::hide)?, self.database.options()?))
     }
 
     /// The raw topics, each once.
     pub(crate) fn raw_topics(&self) -> Vec<String> {
+        if self.raw_topic.is_empty() {
+            return vec![self.topics.prefix.name(None, topic::RAW)];
+        }
         let mut topics: Vec<String> = Vec::new();
         for topic in &self.raw_topic {
             if !topics.contains(topic) {
@@ -92,7 +85,7 @@ impl AuditSettings {
 
     /// The output topics, in the order of their tables.
     pub(crate) fn outputs(&self) -> [String; 3] {
-        [self.tick_topic.clone(), self.ohlcv_topic.clone(), self.dead_letter_topic.clone()]
+        self.topics.names()
     }
 }
 
@@ -138,10 +131,10 @@ mod tests {
 
     #[test]
     fn brokers_are_checked_and_may_be_listed_with_spaces() {
-        let error = parse(&["--brokers", "nonsense"]).err().unwrap();
+        let error = parse(&["--brokers", "no nonsense"]).err().unwrap();
         assert!(error.contains("--brokers"), "{error}");
         let (brokers, _) = parse(&["--brokers", "a:1, b:2"]).unwrap().check().unwrap();
-        assert_eq!(brokers, ["a:1", "b:2"]);
+        assert_eq!(brokers.addresses, ["a:1", "b:2"]);
     }
 
     #[test]
@@ -149,6 +142,9 @@ mod tests {
         let settings =
             parse(&["--raw-topic", "a", "--raw-topic", "b", "--raw-topic", "a"]).unwrap();
         assert_eq!(settings.raw_topics(), ["a", "b"]);
+        let settings = parse(&["--topic-prefix", "staging."]).unwrap();
+        assert_eq!(settings.raw_topics(), ["staging.cryptocompare-raw"]);
+        assert_eq!(settings.outputs()[0], "staging.tick-data");
         let settings = parse(&["--since", "2026-11-01T00:00:00Z"]).unwrap();
         assert_eq!(settings.since.unwrap().to_string(), "2026-11-01T00:00:00.000000Z");
     }

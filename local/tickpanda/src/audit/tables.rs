@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::StreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction, ValueRef as _};
+use tickpanda_sink::SinkError;
 use tickpanda_sink::row::{Cell, Kind, Micros, Table};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -74,7 +75,15 @@ impl Tables {
     pub(crate) async fn connect(options: PgConnectOptions, since: Option<Micros>) -> Result<Self> {
         let options = options.application_name("tickpanda-audit");
         let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECT);
-        let pool = pool.connect_with(options).await.context("cannot connect to the database")?;
+        let pool =
+            pool.connect_with(options).await.map_err(|error| {
+                match SinkError::of_database("let the audit in", error) {
+                    SinkError::Database { source, .. } => {
+                        anyhow::Error::from(source).context("cannot connect to the database")
+                    }
+                    tls => tls.into(),
+                }
+            })?;
         for table in ["ticks", "ohlcv", "dead_letters", "gaps", "sink_offsets"] {
             let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
                 .bind(table)

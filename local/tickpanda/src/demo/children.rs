@@ -45,6 +45,11 @@ impl Child {
             .kill_on_drop(true)
             .env("NO_COLOR", "1");
         command.process_group(0);
+        // The demo's broker is its own, in plain text, whatever the user's cluster asks for. Not taken
+        // away but set to nothing, which a line of `.env` does not change.
+        for variable in tickpanda_kafka::settings::VARIABLES {
+            command.env(variable, "");
+        }
         configure(&mut command);
         let mut process = command
             .spawn()

@@ -31,7 +31,7 @@ pub(crate) async fn run(settings: TransformSettings) -> Result<ExitCode> {
         Command::Check(settings) => check::run(&settings),
         Command::Run(settings) => {
             tickpanda_program::log("info")?;
-            run::run(settings).await.map(|()| ExitCode::SUCCESS)
+            run::run(settings).await
         }
     }
 }

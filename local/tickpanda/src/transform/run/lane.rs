@@ -45,8 +45,8 @@ impl LaneError {
     /// Whether it is the cluster's being away, which all lanes notice.
     fn is_outage(&self) -> bool {
         match self {
-            Self::Kafka(error) => error.is_transient(),
-            Self::Produce(error) => error.is_transient(),
+            Self::Kafka(error) => error.is_transient() || error.is_denied(),
+            Self::Produce(error) => error.is_outage(),
             Self::Decode(_) | Self::Host(_) | Self::TooLarge(_) => false,
         }
     }

@@ -37,6 +37,7 @@ mod start;
 mod topics;
 
 use std::collections::BTreeSet;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tickpanda_host::processor::Timing;
 use tickpanda_host::{CompileOptions, Module};
-use tickpanda_kafka::{Client, ClientConfig, KafkaError};
+use tickpanda_kafka::{Brokers, Client, ClientConfig, KafkaError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -78,7 +79,27 @@ struct Shared {
     records_out: AtomicU64,
 }
 
-pub(crate) async fn run(settings: RunSettings) -> Result<()> {
+/// The exit code is 2 where a setting is wrong, also a certificate, name or password that is refused at the
+/// start; later that is waited for.
+pub(crate) async fn run(settings: RunSettings) -> Result<ExitCode> {
+    let brokers = match settings.kafka.check(tickpanda_program::hide) {
+        Ok(brokers) => brokers,
+        Err(bad) => return Ok(wrong_setting(&bad.into())),
+    };
+    match host(settings, brokers).await {
+        Err(error) if error.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_denied) => {
+            Ok(wrong_setting(&error))
+        }
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn wrong_setting(error: &anyhow::Error) -> ExitCode {
+    eprintln!("tickpanda: {error:#}");
+    ExitCode::from(2)
+}
+
+async fn host(settings: RunSettings, brokers: Brokers) -> Result<()> {
     let stop = tickpanda_program::stop_token(settings.stop_on_stdin_close)?;
     let wasm = tokio::fs::read(&settings.wasm).await;
     let wasm = wasm.with_context(|| format!("cannot read {}", settings.wasm.display()))?;
@@ -90,8 +111,8 @@ pub(crate) async fn run(settings: RunSettings) -> Result<()> {
     let guest = Guest::new(module, &name, &settings);
     guest.check().await?;
 
-    let outage = Arc::new(Outage::new(settings.brokers.join(",")));
-    let found = find(&settings, &name, &outage);
+    let outage = Arc::new(Outage::new(brokers.to_string()));
+    let found = find(&settings, &brokers, &name, &outage);
     let Some(found) = stop.run_until_cancelled(found).await else { return Ok(()) };
     let Found { client, topics, partitions, offsets } = found?;
     let timing = settings.timing.waits();
@@ -141,9 +162,14 @@ struct Found {
 }
 
 /// Connects, looks at the topics and where the partitions are, waiting for a cluster that is away.
-async fn find(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> Result<Found> {
+async fn find(
+    settings: &RunSettings,
+    brokers: &Brokers,
+    name: &str,
+    outage: &Arc<Outage>,
+) -> Result<Found> {
     loop {
-        match find_once(settings, name, outage).await {
+        match find_once(settings, brokers, name, outage).await {
             Err(error)
                 if error.downcast_ref::<KafkaError>().is_some_and(KafkaError::is_transient) =>
             {
@@ -158,14 +184,20 @@ async fn find(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> Resul
     }
 }
 
-async fn find_once(settings: &RunSettings, name: &str, outage: &Arc<Outage>) -> Result<Found> {
+async fn find_once(
+    settings: &RunSettings,
+    brokers: &Brokers,
+    name: &str,
+    outage: &Arc<Outage>,
+) -> Result<Found> {
     let config = ClientConfig {
         client_id: "tickpanda-transform".to_owned(),
         // Lanes have the broker's own back-off.
         retry_for: Duration::from_secs(5),
+        security: brokers.security.clone(),
         ..ClientConfig::default()
     };
-    let client = Client::connect(&settings.brokers, config).await?;
+    let client = Client::connect(&brokers.addresses, config).await?;
     let topics = Topics::find(&client, settings).await?;
     let partitions = settings.partitions(topics.input_partitions)?;
     let timing = settings.timing.waits();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use tickpanda_host::processor::StartPosition;
+use tickpanda_kafka::settings::KafkaSettings;
 
 use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
@@ -22,15 +23,8 @@ pub struct RunSettings {
     #[arg(value_name = "FILE.wasm")]
     pub(crate) wasm: PathBuf,
 
-    /// Brokers to start from.
-    #[arg(
-        long,
-        value_name = "HOST:PORT,…",
-        env = "KAFKA_BROKERS",
-        value_delimiter = ',',
-        default_value = "localhost:9092"
-    )]
-    pub(crate) brokers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaSettings,
 
     /// The topic to read.
     #[arg(long, value_name = "TOPIC")]
