@@ -15,6 +15,7 @@
 //! | [`apache`] | a real Apache Kafka broker |
 //! | [`table`] | the rows: peer, version, what was done, whether it passed |
 //! | [`tools`] | fetching the peers, running them |
+//! | [`topics`] | creating our topics as `rpk/topics.conf` has them |
 
 mod admin;
 mod apache;
@@ -25,6 +26,7 @@ mod rpk;
 mod secured;
 mod table;
 mod tools;
+mod topics;
 
 use std::process::ExitCode;
 use std::time::Instant;
