@@ -527,15 +527,15 @@ async fn output_is_compressed_as_asked_for_and_read_by_a_client() {
     broker.create_topic("in", 1, &[]).unwrap();
     for (codec, name) in (0_u8..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
         broker.create_topic(name, 1, &[("max.message.bytes", "2000")]).unwrap();
+        let input = partition(broker.addr(), "in", 0).await;
+        let end = broker.watermarks("in")[0].1;
+        input.delete_records(end, 1000).await.unwrap();
         let client = Client::new(&broker);
         let more = json!({ "output_topics": [name], "compression": name });
         assert_eq!(client.deploy(&with(head(name), more), &identity()).await, DONE);
         client.is(name, "running").await;
         // Within the limit only when it is compressed, which the first transform's output is not.
         let text = "words ".repeat(if codec == 0 { 10 } else { 900 });
-        let input = partition(broker.addr(), "in", 0).await;
-        let offset = broker.watermarks("in")[0].1;
-        input.delete_records(offset, 1000).await.unwrap();
         for n in 0..3 {
             let sent = vec![record(format!("{n} {text}"))];
             input.produce(sent, Compression::NoCompression).await.unwrap();
