@@ -86,7 +86,7 @@ pub(super) async fn delete_deploy(state: State<Admin>) -> Result<Done, Refused> 
 }
 
 fn remove(engine: &Engine, name: &str) -> Result<(), BrokerError> {
-    match engine.remove(name) {
+    match engine.remove(name, false) {
         Err(BrokerError::UnknownTransform(_)) => Ok(()),
         removed => removed,
     }

@@ -120,9 +120,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a transform and forgets how far it was: deployed again, it is another one. Blocks until it
-    /// has ended.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), BrokerError> {
+    /// Ends a transform: deployed again, it is another one. How far it was is forgotten at once, or, as Redpanda does it, when
+    /// somebody has it collected. Blocks until it has ended.
+    pub(crate) fn remove(&self, name: &str, forget: bool) -> Result<(), BrokerError> {
         let _changes = self.changes();
         let Some((deployment, kept)) = self.named(name) else {
             return Err(BrokerError::UnknownTransform(name.to_owned()));
@@ -133,7 +133,11 @@ impl Engine {
         self.end(deployment.number);
         self.transforms().remove(&deployment.number);
         tracing::info!(transform = name, "transform removed");
-        progress::retire(&self.store.transforms_dir(), |other, _| other == name)
+        let dir = self.store.transforms_dir();
+        if forget {
+            return progress::forget(&dir, name);
+        }
+        progress::retire(&dir, |other, _| other == name)
     }
 
     /// The broker's rules, in its order.

@@ -203,6 +203,14 @@ pub(super) fn retire(dir: &Path, is_gone: impl Fn(&str, bool) -> bool) -> Result
     bury(dir)
 }
 
+/// Deletes what is kept of a transform at once.
+pub(super) fn forget(dir: &Path, name: &str) -> Result<(), BrokerError> {
+    for (path, _) in all(dir)?.iter().filter(|(_, state)| state.is_of(name)) {
+        fs::remove_file(path).map_err(BrokerError::io("delete", path))?;
+    }
+    Ok(())
+}
+
 /// Deletes what is kept of those that were removed first, where they are too many.
 fn bury(dir: &Path) -> Result<(), BrokerError> {
     let mut removed: Vec<_> = all(dir)?.into_iter().filter(|(_, state)| state.removed).collect();
