@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rskafka::client::partition::Compression;
 use serde_json::{Value, json};
@@ -577,6 +577,59 @@ async fn a_module_that_cannot_run_is_deployed_and_unknown_until_it_is_replaced()
 }
 
 #[tokio::test]
+async fn a_guest_that_computes_for_seconds_keeps_no_answer_back_and_what_follows_is_not_mixed_with_it()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    // Enough for longer than an answer waits, and not for the test's patience.
+    let mut config = config(dir.path());
+    config.transform_limits.fuel /= 2;
+    let broker = Broker::start(config).await.unwrap();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, 2, &[]).unwrap();
+    }
+    let client = Client::new(&broker);
+    let write = "(if (i32.ne (call $write_record";
+    let spin = "(if (i32.eq (i32.load8_u (i32.const 4098)) (i32.const 33)) (then (loop $spin (br $spin))))";
+    let guest = module(&IDENTITY.replace(write, &format!("{spin} {write}")));
+    produce(&broker, 0, &[b"a"]).await;
+    produce(&broker, 0, &[b"!"]).await;
+    let spins = async || {
+        assert_eq!(client.deploy(&head("t"), &guest).await, DONE);
+        until("it spins", || async {
+            let first = client.list().await[0]["status"][0].clone();
+            (first["status"].as_str(), first["lag"].as_u64()) == (Some("running"), Some(1))
+        })
+        .await;
+    };
+    // What rpk's client waits.
+    let patience = Duration::from_secs(10);
+    let in_time = async |what: &str, call: Answer, begun: Instant| {
+        assert_eq!(call, DONE, "{what}");
+        assert!(begun.elapsed() < patience, "{what} took {:?}", begun.elapsed());
+    };
+    spins().await;
+    let begun = Instant::now();
+    in_time("pause", client.patch("t", &json!({ "is_paused": true })).await, begun).await;
+    assert_eq!(client.patch("t", &json!({ "is_paused": false })).await, DONE);
+    spins().await;
+    let begun = Instant::now();
+    in_time("delete", client.delete("t").await, begun).await;
+    assert_eq!(client.list().await, [Value::Null; 0]);
+    // The old one may still be at it.
+    assert_eq!(client.deploy(&head("t"), &identity()).await, DONE);
+    client.is("t", "running").await;
+    assert!(values(&broker, "out", 0).await.ends_with(&["a".to_owned(), "!".to_owned()]));
+    until("the old one is a stranger now", || async {
+        let all = client.get("/v1/transform/debug/committed_offsets?show_unknown=true").await;
+        let all = all.as_array().unwrap();
+        let of = |name: &str| all.iter().filter(|it| it["transform_name"] == name).count();
+        (of("t"), of("")) == (2, 2)
+    })
+    .await;
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_guests_print_is_on_redpandas_topic_under_the_transforms_name() {
     let dir = tempfile::tempdir().unwrap();
     let broker = topics(dir.path()).await;
@@ -658,6 +711,8 @@ async fn what_rpk_asks_on_the_way_is_true_and_what_is_not_there_says_so() {
         let body = json!({ "upsert": upsert, "remove": [] }).to_string();
         client.call("PUT", "/v1/cluster_config", body).await
     };
+    let null = json!({ "upsert": { key: true }, "remove": null }).to_string();
+    assert_eq!(client.call("PUT", "/v1/cluster_config", null).await.0, 200, "as Go writes no list");
     for so_already in [json!({ key: true }), json!({ key: "true" }), json!({})] {
         assert_eq!(set(so_already).await, (200, json!({ "config_version": 1 })));
     }
