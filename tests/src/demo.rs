@@ -16,7 +16,10 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// folder without a `.env`.
 pub fn demo(work: &Path, database: Option<&str>) -> Command {
     let mut command = Command::new(program("tickpanda"));
-    command.arg("demo").args(["--kafka-listen", "127.0.0.1:0"]).current_dir(work);
+    command
+        .arg("demo")
+        .args(["--kafka-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .current_dir(work);
     for variable in ["DATABASE_URL", "CRYPTOCOMPARE_API_KEY", "KAFKA_BROKERS", "RUST_LOG"] {
         command.env_remove(variable);
     }

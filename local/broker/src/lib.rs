@@ -274,7 +274,8 @@ impl Broker {
                 return Err(BrokerError::InvalidTransform { name, refusal, what });
             }
             let compression = Compression::None;
-            engine.deploy(Plan { spec: transform, code, compression, kept: false })
+            engine.deploy(Plan { spec: transform, code, compression, kept: false })?.wait();
+            Ok(())
         })
         .await
     }
@@ -285,7 +286,7 @@ impl Broker {
     /// If there is none of that name, or its progress can't be deleted.
     pub async fn remove_transform(&self, name: &str) -> Result<(), BrokerError> {
         let (engine, name) = (Arc::clone(&self.engine), name.to_owned());
-        blocking(move || engine.remove(&name)).await
+        blocking(move || Ok(engine.remove(&name, true)?.wait())).await
     }
 
     /// How far each transform is.

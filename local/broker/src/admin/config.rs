@@ -115,17 +115,16 @@ pub(super) async fn schema(State(admin): State<Admin>) -> Json<Value> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Patch {
-    #[serde(default)]
-    upsert: Map<String, Value>,
-    #[serde(default)]
-    remove: Vec<String>,
+    upsert: Option<Map<String, Value>>,
+    /// Go's clients write a list without anything as null.
+    remove: Option<Vec<String>>,
 }
 
 /// `PUT /v1/cluster_config`: what is so already can be said again; nothing else can be changed while the broker runs.
 pub(super) async fn set(State(admin): State<Admin>, body: Bytes) -> Result<Json<Value>, Refused> {
     let Patch { upsert, remove } = body::whole(&body)?;
     let all = properties(&admin.about);
-    for (name, value) in upsert {
+    for (name, value) in upsert.unwrap_or_default() {
         let known = all.iter().find(|(known, ..)| *known == name);
         let Some((_, current, _)) = known else {
             return Err(Refused::bad(format!("Unknown property {{{name}}}")));
@@ -138,7 +137,7 @@ pub(super) async fn set(State(admin): State<Admin>, body: Bytes) -> Result<Json<
             )));
         }
     }
-    match remove.first() {
+    match remove.unwrap_or_default().first() {
         None => Ok(Json(json!({ "config_version": VERSION }))),
         Some(name) => {
             Err(Refused::bad(format!("{name} can't be changed while the local broker runs")))

@@ -1,6 +1,6 @@
 //! Deploying: the description as JSON, and behind its last byte the module.
 //!
-//! The answer comes when the transform is kept and its predecessor has ended, not when it runs: a module that passes the
+//! The answer comes when the transform is kept, not when it runs: a module that passes the
 //! deploy's parser and can't be compiled is deployed, and shown as `unknown`.
 
 use std::time::SystemTime;
@@ -9,9 +9,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use tickpanda_host::{BINARY_MAX_SIZE, admit};
 
-use super::Admin;
 use super::answer::{Done, Refused};
 use super::body;
+use super::{Admin, PATIENCE};
 use crate::blocking;
 use crate::engine::{Code, Plan, Refusal, TransformSpec};
 use crate::error::BrokerError;
@@ -47,7 +47,8 @@ pub(super) async fn deploy(State(admin): State<Admin>, body: Body) -> Result<Don
         })?;
         // A copy, so that the request's body goes.
         let code = Code::new(bytes::Bytes::copy_from_slice(&module));
-        engine.deploy(Plan { spec, code, compression, kept: true })
+        engine.deploy(Plan { spec, code, compression, kept: true })?.wait_for(PATIENCE);
+        Ok(())
     })
     .await?;
     Ok(Done)

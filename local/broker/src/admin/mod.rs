@@ -35,6 +35,7 @@ mod transforms;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -50,6 +51,9 @@ use answer::Refused;
 
 /// Deploys that are read at once: each may hold a module of some megabytes.
 const DEPLOYS: usize = 2;
+
+/// So long an answer waits for a guest that works on its batch; rpk's client gives up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What answers are made from.
 #[derive(Debug)]

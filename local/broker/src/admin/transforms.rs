@@ -1,12 +1,14 @@
 //! Listing, removing, pausing and changing transforms.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
-use super::Admin;
 use super::answer::{Done, Json, Refused};
 use super::body;
+use super::{Admin, PATIENCE};
 use crate::engine::{Change, Engine, PartitionStatus, TransformState, TransformStatus};
 use crate::error::BrokerError;
 use crate::{NODE, blocking};
@@ -85,10 +87,10 @@ pub(super) async fn delete_deploy(state: State<Admin>) -> Result<Done, Refused> 
     delete(state, Path("deploy".to_owned())).await
 }
 
-fn remove(engine: &Engine, name: &str) -> Result<(), BrokerError> {
-    match engine.remove(name) {
+fn remove(engine: &Arc<Engine>, name: &str) -> Result<(), BrokerError> {
+    match engine.remove(name, false) {
         Err(BrokerError::UnknownTransform(_)) => Ok(()),
-        removed => removed,
+        removed => removed.map(|it| it.wait_for(PATIENCE)),
     }
 }
 
@@ -101,7 +103,7 @@ pub(super) async fn change(
     let change = Change::from(body::whole::<body::Patch>(&body)?);
     if !change.is_empty() {
         let engine = admin.about.engine.clone();
-        blocking(move || engine.change(&name, change)).await?;
+        blocking(move || Ok(engine.change(&name, change)?.wait_for(PATIENCE))).await?;
     }
     Ok(Done)
 }

@@ -1,20 +1,20 @@
 //! Deploying, changing and removing transforms, one after another.
 //!
 //! What is on disk comes first: a deploy that was answered is there after a crash, and one that could
-//! not be kept leaves the transform that it was to replace as it was.
+//! not be kept leaves the transform that it was to replace as it was. What runs follows what is written down (`settle`): a
+//! guest that works on its batch for seconds keeps no answer back.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use uuid::Uuid;
+
 use super::beside::{Route, closes_a_circle};
 use super::deployment::{Change, Deployment};
-use super::handle::Handle;
-use super::progress::{self, Progress};
+use super::settle::Settled;
 use super::spec::check_env;
-use super::worker::{Topics, Worker};
-use super::{Code, Engine, MOST, Refusal, Transform, TransformSpec, logs};
+use super::{Code, Engine, MOST, Refusal, Transform, TransformSpec, logs, progress};
 use crate::compress::Compression;
 use crate::error::BrokerError;
-use crate::storage::Topic;
 
 /// What changes share.
 #[derive(Debug, Default)]
@@ -27,6 +27,10 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn end(&mut self) {
         self.ended = true;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 }
 
@@ -48,54 +52,72 @@ impl Engine {
 
     /// Makes the topic for messages of guests, and starts the transforms that are kept. One that can't be started is
     /// shown as `unknown`: the broker serves all the same.
-    pub(crate) fn resume(&self, with_logs: bool) -> Result<(), BrokerError> {
+    pub(crate) fn resume(self: &Arc<Self>, with_logs: bool) -> Result<(), BrokerError> {
         let mut changes = self.changes();
         if with_logs {
             logs::topic(&self.store)?;
         }
         let deployments = self.kept.load()?;
         // A crash came between the end of a transform and the end of its progress.
-        progress::retire(&self.store.transforms_dir(), |name, kept| {
-            kept && !deployments.iter().any(|it| it.name == name)
+        progress::retire(&self.store.transforms_dir(), |id, kept| {
+            kept && !deployments.iter().any(|it| it.id == id)
         })?;
+        let numbers: Vec<u64> = deployments.iter().map(|it| it.number).collect();
         for deployment in deployments {
             changes.last = changes.last.max(deployment.number);
             let (code, problem) = match self.kept.read(deployment.wasm) {
                 Ok(module) => (Some(Arc::new(Code::new(module.into()))), String::new()),
                 Err(error) => (None, error.to_string()),
             };
-            let transform = Transform { deployment, kept: true, code, running: None, problem };
-            self.start(transform);
+            if !problem.is_empty() {
+                tracing::error!(
+                    transform = deployment.name,
+                    problem,
+                    "the transform is deployed and could not be started: deploy it again"
+                );
+            }
+            let transform = Transform { code, problem, ..Transform::new(deployment, true) };
+            self.transforms().insert(transform.deployment.number, transform);
         }
+        drop(changes);
+        let settled: Result<Vec<_>, _> = numbers.into_iter().map(|it| self.settle(it)).collect();
+        settled?.into_iter().for_each(Settled::wait);
         Ok(())
     }
 
-    /// Deploys a transform, in place of the one of that name if there is one, whose progress it keeps. Blocks until that one
-    /// has ended, and not until the new one runs.
-    pub(crate) fn deploy(&self, plan: Plan) -> Result<(), BrokerError> {
+    /// Deploys a transform, in place of the one of that name if there is one, whose progress it keeps. It is kept when this
+    /// returns, and runs some time after that.
+    pub(crate) fn deploy(self: &Arc<Self>, plan: Plan) -> Result<Settled, BrokerError> {
         let Plan { spec, code, compression, kept } = plan;
         let mut changes = self.changes();
         self.check(&changes, &spec)?;
         let old = self.named(&spec.name);
-        let number = old.as_ref().map_or(changes.last + 1, |(old, _)| old.number);
+        let known = match &old {
+            Some((old, _)) => (old.number, old.id),
+            None => (changes.last + 1, self.left_behind(&spec)?.unwrap_or_else(Uuid::new_v4)),
+        };
         let kept = kept || old.as_ref().is_some_and(|(_, kept)| *kept);
-        let deployment = Deployment::new(number, &spec, compression);
+        let deployment = Deployment::new(known, &spec, compression);
         if kept {
             self.kept.save(&deployment, Some(code.binary()))?;
         }
+        let number = deployment.number;
         changes.last = changes.last.max(number);
-        self.end(number);
         if let Some((old, true)) = old {
             self.kept.forget(old.wasm);
         }
-        let code = Some(Arc::new(code));
         tracing::info!(transform = deployment.name, number, "transform deployed");
-        self.start(Transform { deployment, kept, code, running: None, problem: String::new() });
-        Ok(())
+        self.want(deployment, kept, Some(Arc::new(code)));
+        drop(changes);
+        self.settle(number)
     }
 
     /// Changes a transform, which is restarted by it, or stopped until it is resumed.
-    pub(crate) fn change(&self, name: &str, change: Change) -> Result<(), BrokerError> {
+    pub(crate) fn change(
+        self: &Arc<Self>,
+        name: &str,
+        change: Change,
+    ) -> Result<Settled, BrokerError> {
         let changes = self.changes();
         let Some((old, kept)) = self.named(name) else {
             return Err(BrokerError::UnknownTransform(name.to_owned()));
@@ -113,27 +135,58 @@ impl Engine {
         if kept {
             self.kept.save(&deployment, None)?;
         }
-        self.end(deployment.number);
         tracing::info!(transform = name, paused = deployment.paused, "transform changed");
-        let code = self.transforms().get(&deployment.number).and_then(|it| it.code.clone());
-        self.start(Transform { deployment, kept, code, running: None, problem: String::new() });
-        Ok(())
+        let number = deployment.number;
+        self.want(deployment, kept, None);
+        drop(changes);
+        self.settle(number)
     }
 
-    /// Ends a transform and forgets how far it was: deployed again, it is another one. Blocks until it
-    /// has ended.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), BrokerError> {
-        let _changes = self.changes();
+    /// Removes a transform: deployed again, it is another one. How far it was is forgotten when it has ended, or, as Redpanda
+    /// does it, when somebody has it collected.
+    pub(crate) fn remove(
+        self: &Arc<Self>,
+        name: &str,
+        forget: bool,
+    ) -> Result<Settled, BrokerError> {
+        let changes = self.changes();
         let Some((deployment, kept)) = self.named(name) else {
             return Err(BrokerError::UnknownTransform(name.to_owned()));
         };
         if kept {
             self.kept.remove(&deployment)?;
         }
-        self.end(deployment.number);
-        self.transforms().remove(&deployment.number);
+        let gone = self.transforms().remove(&deployment.number);
+        let gone = gone.ok_or_else(|| BrokerError::UnknownTransform(name.to_owned()))?;
         tracing::info!(transform = name, "transform removed");
-        progress::retire(&self.store.transforms_dir(), |other, _| other == name)
+        let settled = self.leave(gone, forget);
+        drop(changes);
+        settled
+    }
+
+    /// What a program left behind that deployed a transform of this name and has ended since.
+    fn left_behind(&self, spec: &TransformSpec) -> Result<Option<Uuid>, BrokerError> {
+        let Some(input) = self.store.topic(&spec.input_topic) else { return Ok(None) };
+        let leaving = self.leaving().clone();
+        let dir = self.store.transforms_dir();
+        progress::find(&dir, &spec.name, input.id, |id| leaving.contains(&id))
+    }
+
+    /// This is what is wanted of a transform from now on; without code, of its present module.
+    fn want(&self, deployment: Deployment, kept: bool, code: Option<Arc<Code>>) {
+        let mut transforms = self.transforms();
+        match transforms.get_mut(&deployment.number) {
+            Some(it) => {
+                (it.deployment, it.kept) = (deployment, kept);
+                if code.is_some() {
+                    (it.code, it.problem) = (code, String::new());
+                }
+            }
+            None => {
+                let transform = Transform { code, ..Transform::new(deployment, kept) };
+                transforms.insert(transform.deployment.number, transform);
+            }
+        }
     }
 
     /// The broker's rules, in its order.
@@ -191,53 +244,5 @@ impl Engine {
         let transforms = self.transforms();
         let found = transforms.values().find(|it| it.deployment.name == name);
         found.map(|it| (it.deployment.clone(), it.kept))
-    }
-
-    /// Ends what runs of a transform, and waits for it. It stays deployed.
-    fn end(&self, number: u64) {
-        let running = self.transforms().get_mut(&number).and_then(|it| it.running.take());
-        if let Some(handle) = running {
-            handle.stop();
-            handle.join();
-        }
-    }
-
-    /// Starts a transform, unless it is paused; deployed it is in any case.
-    fn start(&self, mut transform: Transform) {
-        if let (false, Some(code)) = (transform.deployment.paused, transform.code.clone()) {
-            match self.run(&transform.deployment, transform.kept, code) {
-                Ok(handle) => transform.running = Some(handle),
-                Err(error) => transform.problem = error.to_string(),
-            }
-        }
-        if !transform.problem.is_empty() {
-            tracing::error!(
-                transform = transform.deployment.name,
-                error = transform.problem,
-                "the transform is deployed and could not be started: deploy it again"
-            );
-        }
-        self.transforms().insert(transform.deployment.number, transform);
-    }
-
-    fn run(
-        &self,
-        deployment: &Deployment,
-        kept: bool,
-        code: Arc<Code>,
-    ) -> Result<Handle, BrokerError> {
-        let topic = |name: &String| -> Result<Arc<Topic>, BrokerError> {
-            self.store.topic(name).ok_or_else(|| BrokerError::UnknownTopic(name.clone()))
-        };
-        let input = topic(&deployment.input_topic)?;
-        let outputs = deployment.output_topics.iter().map(topic).collect::<Result<_, _>>()?;
-        // There whether it will say anything or not; a transform without it runs all the same.
-        if let Err(error) = logs::topic(&self.store) {
-            tracing::warn!(%error, "there is no topic for what transforms print");
-        }
-        let dir = self.store.transforms_dir();
-        let progress = Progress::load(&dir, deployment, kept, &input)?;
-        let topics = Topics { input, outputs };
-        Worker::start(deployment, code, topics, progress, self.guests, Arc::clone(&self.store))
     }
 }

@@ -12,6 +12,9 @@ use crate::storage::id_text;
 pub(super) struct Deployment {
     /// Counts up: the order in which transforms are listed, and the name of the record's file.
     pub(super) number: u64,
+    /// Under which it is kept how far it is. A transform that is removed and deployed again has another.
+    #[serde(with = "id_text")]
+    pub(super) id: Uuid,
     pub(super) name: String,
     pub(super) input_topic: String,
     pub(super) output_topics: Vec<String>,
@@ -28,9 +31,14 @@ pub(super) struct Deployment {
 
 impl Deployment {
     /// A deploy ends a pause, as in Redpanda.
-    pub(super) fn new(number: u64, spec: &TransformSpec, compression: Compression) -> Self {
+    pub(super) fn new(
+        (number, id): (u64, Uuid),
+        spec: &TransformSpec,
+        compression: Compression,
+    ) -> Self {
         Self {
             number,
+            id,
             name: spec.name.clone(),
             input_topic: spec.input_topic.clone(),
             output_topics: spec.output_topics.clone(),
@@ -101,7 +109,7 @@ mod tests {
             env: vec![("K".to_owned(), "V=ü".to_owned())],
             start: StartFrom::FromEnd(7),
         };
-        let mut deployment = Deployment::new(3, &spec, Compression::Zstd);
+        let mut deployment = Deployment::new((3, Uuid::new_v4()), &spec, Compression::Zstd);
         deployment.paused = true;
         let json = serde_json::to_string(&deployment).unwrap();
         assert_eq!(serde_json::from_str::<Deployment>(&json).unwrap(), deployment);
@@ -117,7 +125,7 @@ mod tests {
             env: vec![("A".to_owned(), "1".to_owned())],
             start: StartFrom::Latest,
         };
-        let before = Deployment::new(1, &spec, Compression::Gzip);
+        let before = Deployment::new((1, Uuid::new_v4()), &spec, Compression::Gzip);
         let same = Change::default();
         assert!(same.is_empty());
         assert_eq!(same.applied(&before), before);

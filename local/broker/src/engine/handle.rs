@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 
 use tickpanda_host::processor::{self, ProcessorState};
 use tickpanda_host::{LogDrops, LogPipeline};
-use uuid::Uuid;
 
 use super::status::{PartitionStatus, TransformState};
 use crate::storage::{Partition, Signal, Topic};
@@ -49,7 +48,6 @@ impl Shared {
 /// A running transform.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) id: Uuid,
     pub(super) name: String,
     pub(super) input: Arc<Topic>,
     pub(super) shared: Arc<Shared>,

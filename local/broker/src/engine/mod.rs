@@ -13,7 +13,7 @@
 //! on which the guest traps is tried again for ever, with a growing back-off, while the other
 //! partitions go on in a new VM. Nothing here may decode a record.
 //!
-//! - `change`: deploying, changing, removing; `spec`, `beside`: what may be deployed; `refusal`: why not
+//! - `change`: deploying, changing, removing; `settle`: carrying that out; `spec`, `beside`: what may be deployed; `refusal`: why not
 //! - `deployment`: what is known of a transform; `kept`: those that a restart brings back; `code`: its module
 //! - `worker`: the thread; `turn`: one partition's turn, from `input` through the `guest` to `output`
 //! - `handle`, `status`: the transform from outside; `progress`: how far it is, on disk; `logs`: what guests print
@@ -30,6 +30,7 @@ mod logs;
 mod output;
 mod progress;
 mod refusal;
+mod settle;
 mod spec;
 mod status;
 mod turn;
@@ -43,8 +44,9 @@ pub use refusal::Refusal;
 pub use spec::{StartFrom, TransformSpec, TransformTiming};
 pub use status::{PartitionStatus, TransformState, TransformStatus};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use tickpanda_host::processor;
 use tickpanda_host::{Limits, LogDrops, Profile};
@@ -56,7 +58,6 @@ use change::Changes;
 use deployment::Deployment;
 use handle::Handle;
 use kept::Kept;
-use progress::Progress;
 
 /// Transforms at most: as many heaps as Redpanda reserves by default.
 pub(crate) const MOST: usize = 10;
@@ -83,6 +84,16 @@ struct Transform {
     running: Option<Handle>,
     /// Why it could not be started.
     problem: String,
+    /// Held by whoever ends and starts it.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Transform {
+    /// Nothing runs of it yet, and there is nothing to run.
+    fn new(deployment: Deployment, kept: bool) -> Self {
+        let (code, running, problem, turn) = (None, None, String::new(), Arc::default());
+        Self { deployment, kept, code, running, problem, turn }
+    }
 }
 
 /// All deployed transforms.
@@ -91,16 +102,28 @@ pub(crate) struct Engine {
     store: Arc<Store>,
     guests: Guests,
     kept: Kept,
-    /// Held by whoever deploys, changes or removes a transform, for as long as that takes.
+    /// Held by whoever decides on a change and writes it down: for a moment, not until it is carried out.
     changes: Mutex<Changes>,
     /// By number. Held for moments only.
     transforms: Mutex<BTreeMap<u64, Transform>>,
+    /// Removed ones of which something may still run.
+    leaving: Mutex<BTreeSet<Uuid>>,
+    /// Threads that carry changes out.
+    settling: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Engine {
     pub(crate) fn new(store: Arc<Store>, guests: Guests) -> Self {
         let kept = Kept::new(store.deployed_dir());
-        Self { store, guests, kept, changes: Mutex::default(), transforms: Mutex::default() }
+        Self {
+            store,
+            guests,
+            kept,
+            changes: Mutex::default(),
+            transforms: Mutex::default(),
+            leaving: Mutex::default(),
+            settling: Mutex::default(),
+        }
     }
 
     fn transforms(&self) -> MutexGuard<'_, BTreeMap<u64, Transform>> {
@@ -116,12 +139,10 @@ impl Engine {
     fn status_of(&self, transform: &Transform) -> TransformStatus {
         let Deployment { name, input_topic, output_topics, env, compression, paused, .. } =
             transform.deployment.clone();
-        let (id, partitions, dropped_logs) = match &transform.running {
-            Some(handle) => (handle.id, handle.partitions(), handle.dropped_logs()),
-            None => {
-                let (id, partitions) = self.at_rest(transform);
-                (id, partitions, LogDrops::default())
-            }
+        let id = transform.deployment.id;
+        let (partitions, dropped_logs) = match &transform.running {
+            Some(handle) => (handle.partitions(), handle.dropped_logs()),
+            None => (self.at_rest(transform), LogDrops::default()),
         };
         TransformStatus {
             name,
@@ -136,15 +157,12 @@ impl Engine {
         }
     }
 
-    /// Id and partitions of a transform that nothing runs, from what is kept of it.
-    fn at_rest(&self, transform: &Transform) -> (Uuid, Vec<PartitionStatus>) {
+    /// The partitions of a transform that nothing runs, from what is kept of it.
+    fn at_rest(&self, transform: &Transform) -> Vec<PartitionStatus> {
         let deployment = &transform.deployment;
-        let Some(input) = self.store.topic(&deployment.input_topic) else {
-            return (Uuid::nil(), Vec::new());
-        };
-        let dir = self.store.transforms_dir();
+        let Some(input) = self.store.topic(&deployment.input_topic) else { return Vec::new() };
         // Whoever starts it next is told what is wrong with the file.
-        let kept = progress::peek(&dir, &deployment.name, input.id).ok().flatten();
+        let kept = progress::peek(&self.store.transforms_dir(), deployment.id).ok().flatten();
         let state = match deployment.paused {
             true => TransformState::Inactive,
             false => TransformState::Unknown(transform.problem.clone()),
@@ -164,7 +182,7 @@ impl Engine {
                 failures: 0,
             }
         });
-        (kept.as_ref().map(Progress::id).unwrap_or_default(), partitions.collect())
+        partitions.collect()
     }
 
     /// The name of a transform that reads or writes this topic.
@@ -193,11 +211,23 @@ impl Engine {
     pub(crate) fn collect_garbage(&self) -> Result<(), BrokerError> {
         let _changes = self.changes();
         let names = self.names();
-        progress::collect(&self.store.transforms_dir(), |id| names.contains_key(&id))
+        let leaving = self.leaving().clone();
+        let is_there = |id| names.contains_key(&id) || leaving.contains(&id);
+        progress::collect(&self.store.transforms_dir(), is_there)
     }
 
     fn names(&self) -> BTreeMap<Uuid, String> {
-        self.status().into_iter().map(|it| (it.id, it.name)).collect()
+        let transforms = self.transforms();
+        let deployments = transforms.values().map(|it| &it.deployment);
+        deployments.map(|it| (it.id, it.name.clone())).collect()
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, BTreeSet<Uuid>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settling(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells all transforms to end; does not wait.
@@ -209,6 +239,11 @@ impl Engine {
     pub(crate) fn shut_down(&self) {
         self.changes().end();
         self.stop();
+        let settling = std::mem::take(&mut *self.settling());
+        for thread in settling {
+            // A panic of it has been reported by the panic hook, and there is nothing to undo.
+            let _ = thread.join();
+        }
         let all = std::mem::take(&mut *self.transforms());
         all.into_values().filter_map(|it| it.running).for_each(Handle::join);
     }

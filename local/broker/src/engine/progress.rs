@@ -47,13 +47,6 @@ struct State {
     next: BTreeMap<i32, Offsets>,
 }
 
-impl State {
-    /// Whether this is of the transform that is, or was last, deployed under that name.
-    fn is_of(&self, name: &str) -> bool {
-        !self.removed && self.name == name
-    }
-}
-
 /// Files that were written before outputs had offsets of their own hold one number.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -73,7 +66,7 @@ impl Offsets {
 }
 
 impl Progress {
-    /// The progress kept for this transform and input topic; where there is none, positions by
+    /// The progress kept under the deployment's id; where there is none, positions by
     /// the deployment's start, kept at once, so that a restart does not move them.
     pub(super) fn load(
         dir: &Path,
@@ -82,8 +75,8 @@ impl Progress {
         input: &Topic,
     ) -> Result<Self, BrokerError> {
         fs::create_dir_all(dir).map_err(BrokerError::io("make", dir))?;
-        let mut state = find(dir, &deployment.name, input.id)?.unwrap_or_else(|| State {
-            id: Uuid::new_v4(),
+        let mut state = read(&file(dir, deployment.id))?.unwrap_or_else(|| State {
+            id: deployment.id,
             name: deployment.name.clone(),
             kept,
             removed: false,
@@ -108,10 +101,6 @@ impl Progress {
         let progress = Self { path: file(dir, state.id), state };
         progress.save().map_err(BrokerError::io("write", &progress.path))?;
         Ok(progress)
-    }
-
-    pub(super) fn id(&self) -> Uuid {
-        self.state.id
     }
 
     /// What is kept of an input partition.
@@ -183,24 +172,31 @@ pub(super) fn collect(dir: &Path, is_there: impl Fn(Uuid) -> bool) -> Result<(),
     Ok(())
 }
 
-/// What is kept under that name for that input topic.
-pub(super) fn peek(dir: &Path, name: &str, input: Uuid) -> Result<Option<Progress>, BrokerError> {
-    let found = all(dir)?.into_iter();
-    let mut found = found.filter(|(_, state)| state.is_of(name) && state.input == input);
-    Ok(found.next().map(|(path, state)| Progress { path, state }))
+/// What is kept under an id.
+pub(super) fn peek(dir: &Path, id: Uuid) -> Result<Option<Progress>, BrokerError> {
+    let path = file(dir, id);
+    Ok(read(&path)?.map(|state| Progress { path, state }))
 }
 
-/// The transforms that `is_gone` names are no more: deployed again under that name, they are others.
-pub(super) fn retire(dir: &Path, is_gone: impl Fn(&str, bool) -> bool) -> Result<(), BrokerError> {
-    let states = all(dir)?;
-    for (path, mut state) in states {
-        if !state.removed && is_gone(&state.name, state.kept) {
+/// The transforms that `is_gone` names are no more. Nothing of them may be running.
+pub(super) fn retire(dir: &Path, is_gone: impl Fn(Uuid, bool) -> bool) -> Result<(), BrokerError> {
+    for (path, mut state) in all(dir)? {
+        if !state.removed && is_gone(state.id, state.kept) {
             state.removed = true;
             let progress = Progress { path, state };
             progress.save().map_err(BrokerError::io("write", &progress.path))?;
         }
     }
     bury(dir)
+}
+
+/// Deletes what is kept of a transform.
+pub(super) fn forget(dir: &Path, id: Uuid) -> Result<(), BrokerError> {
+    let path = file(dir, id);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(BrokerError::io("delete", &path)),
+    }
 }
 
 /// Deletes what is kept of those that were removed first, where they are too many.
@@ -227,26 +223,40 @@ fn all(dir: &Path) -> Result<Vec<(PathBuf, State)>, BrokerError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(BrokerError::io("list", dir))?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
+        if path.extension().is_some_and(|extension| extension == "json")
+            && let Some(state) = read(&path)?
+        {
+            found.push((path, state));
         }
-        let json = fs::read(&path).map_err(BrokerError::io("read", &path))?;
-        let state = serde_json::from_slice(&json).map_err(|error| BrokerError::Corrupt {
-            path: path.clone(),
-            what: error.to_string(),
-        })?;
-        found.push((path, state));
     }
     Ok(found)
 }
 
-/// What is kept under that name for that input topic. What is kept under it for a topic that has
-/// been deleted since is of no use to anybody, and removed.
-fn find(dir: &Path, name: &str, input: Uuid) -> Result<Option<State>, BrokerError> {
+/// One file; `None` where it is not there.
+fn read(path: &Path) -> Result<Option<State>, BrokerError> {
+    let json = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        json => json.map_err(BrokerError::io("read", path))?,
+    };
+    let state = serde_json::from_slice(&json);
+    state
+        .map(Some)
+        .map_err(|error| BrokerError::Corrupt { path: path.to_path_buf(), what: error.to_string() })
+}
+
+/// The id of what is kept under that name for that input topic, by a transform that is not `leaving`: one that a program
+/// deployed which has ended since. What is kept for a topic that has been deleted is of no use to anybody, and removed.
+pub(super) fn find(
+    dir: &Path,
+    name: &str,
+    input: Uuid,
+    leaving: impl Fn(Uuid) -> bool,
+) -> Result<Option<Uuid>, BrokerError> {
     let mut found = None;
-    for (path, state) in all(dir)?.into_iter().filter(|(_, state)| state.is_of(name)) {
+    let named = all(dir)?.into_iter().filter(|(_, state)| !state.removed && state.name == name);
+    for (path, state) in named.filter(|(_, state)| !leaving(state.id)) {
         if state.input == input {
-            found = Some(state);
+            found = Some(state.id);
         } else {
             fs::remove_file(&path).map_err(BrokerError::io("delete", &path))?;
         }

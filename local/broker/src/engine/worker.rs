@@ -62,7 +62,6 @@ impl Worker {
         }));
         let views = (0..count).map(|index| view(&processors[index], &commits, index)).collect();
         let shared = Arc::new(Shared::new(signal, Arc::clone(&logs), views));
-        let id = progress.id();
         let mut worker = Self {
             guest: Guest::new(deployment.clone(), code, (limits, profile), logs),
             input: Arc::clone(&input),
@@ -81,7 +80,7 @@ impl Worker {
                 worker.run();
             })
             .map_err(|source| BrokerError::Thread { name: name.clone(), source })?;
-        Ok(Handle { id, name, input, shared, thread })
+        Ok(Handle { name, input, shared, thread })
     }
 
     /// Compiles the module for all partitions that wait for it; where that fails, they wait again.

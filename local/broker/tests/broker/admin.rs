@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rskafka::client::partition::Compression;
 use serde_json::{Value, json};
@@ -527,15 +527,15 @@ async fn output_is_compressed_as_asked_for_and_read_by_a_client() {
     broker.create_topic("in", 1, &[]).unwrap();
     for (codec, name) in (0_u8..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
         broker.create_topic(name, 1, &[("max.message.bytes", "2000")]).unwrap();
+        let input = partition(broker.addr(), "in", 0).await;
+        let end = broker.watermarks("in")[0].1;
+        input.delete_records(end, 1000).await.unwrap();
         let client = Client::new(&broker);
         let more = json!({ "output_topics": [name], "compression": name });
         assert_eq!(client.deploy(&with(head(name), more), &identity()).await, DONE);
         client.is(name, "running").await;
         // Within the limit only when it is compressed, which the first transform's output is not.
         let text = "words ".repeat(if codec == 0 { 10 } else { 900 });
-        let input = partition(broker.addr(), "in", 0).await;
-        let offset = broker.watermarks("in")[0].1;
-        input.delete_records(offset, 1000).await.unwrap();
         for n in 0..3 {
             let sent = vec![record(format!("{n} {text}"))];
             input.produce(sent, Compression::NoCompression).await.unwrap();
@@ -573,6 +573,59 @@ async fn a_module_that_cannot_run_is_deployed_and_unknown_until_it_is_replaced()
     assert_eq!(client.deploy(&head("t"), &identity()).await, DONE);
     client.is("t", "running").await;
     assert_eq!(values(&broker, "out", 0).await, ["a"]);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_that_computes_for_seconds_keeps_no_answer_back_and_what_follows_is_not_mixed_with_it()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    // Enough for longer than an answer waits, and not for the test's patience.
+    let mut config = config(dir.path());
+    config.transform_limits.fuel /= 2;
+    let broker = Broker::start(config).await.unwrap();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, 2, &[]).unwrap();
+    }
+    let client = Client::new(&broker);
+    let write = "(if (i32.ne (call $write_record";
+    let spin = "(if (i32.eq (i32.load8_u (i32.const 4098)) (i32.const 33)) (then (loop $spin (br $spin))))";
+    let guest = module(&IDENTITY.replace(write, &format!("{spin} {write}")));
+    produce(&broker, 0, &[b"a"]).await;
+    produce(&broker, 0, &[b"!"]).await;
+    let spins = async || {
+        assert_eq!(client.deploy(&head("t"), &guest).await, DONE);
+        until("it spins", || async {
+            let first = client.list().await[0]["status"][0].clone();
+            (first["status"].as_str(), first["lag"].as_u64()) == (Some("running"), Some(1))
+        })
+        .await;
+    };
+    // What rpk's client waits.
+    let patience = Duration::from_secs(10);
+    let in_time = async |what: &str, call: Answer, begun: Instant| {
+        assert_eq!(call, DONE, "{what}");
+        assert!(begun.elapsed() < patience, "{what} took {:?}", begun.elapsed());
+    };
+    spins().await;
+    let begun = Instant::now();
+    in_time("pause", client.patch("t", &json!({ "is_paused": true })).await, begun).await;
+    assert_eq!(client.patch("t", &json!({ "is_paused": false })).await, DONE);
+    spins().await;
+    let begun = Instant::now();
+    in_time("delete", client.delete("t").await, begun).await;
+    assert_eq!(client.list().await, [Value::Null; 0]);
+    // The old one may still be at it.
+    assert_eq!(client.deploy(&head("t"), &identity()).await, DONE);
+    client.is("t", "running").await;
+    assert!(values(&broker, "out", 0).await.ends_with(&["a".to_owned(), "!".to_owned()]));
+    until("the old one is a stranger now", || async {
+        let all = client.get("/v1/transform/debug/committed_offsets?show_unknown=true").await;
+        let all = all.as_array().unwrap();
+        let of = |name: &str| all.iter().filter(|it| it["transform_name"] == name).count();
+        (of("t"), of("")) == (2, 2)
+    })
+    .await;
     broker.shutdown().await.unwrap();
 }
 
@@ -658,6 +711,8 @@ async fn what_rpk_asks_on_the_way_is_true_and_what_is_not_there_says_so() {
         let body = json!({ "upsert": upsert, "remove": [] }).to_string();
         client.call("PUT", "/v1/cluster_config", body).await
     };
+    let null = json!({ "upsert": { key: true }, "remove": null }).to_string();
+    assert_eq!(client.call("PUT", "/v1/cluster_config", null).await.0, 200, "as Go writes no list");
     for so_already in [json!({ key: true }), json!({ key: "true" }), json!({})] {
         assert_eq!(set(so_already).await, (200, json!({ "config_version": 1 })));
     }
