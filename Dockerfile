@@ -36,15 +36,16 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && (cd transform && RUSTFLAGS=-Ctarget-feature=+simd128 cargo build --release --locked --target=wasm32-wasip1) \
  && mkdir -p /out/bin \
  && install -s target/release/tickpanda target/release/tickpanda-source target/release/tickpanda-sink /out/bin/ \
- && cp target/wasm32-wasip1/release/tickpanda-transform.wasm /out/
+ && cp target/wasm32-wasip1/release/tickpanda-transform.wasm /etc/ssl/certs/ca-certificates.crt /out/
 
 FROM ${BUILT} AS built
 
-# What the programs need of an operating system: the C library, a user, and bash, which has all that
-# the health checks need. Nothing else is in their images.
+# What the programs need of an operating system: the C library, a user, certificate authorities, and bash,
+# which has all that the health checks need. Nothing else is in their images.
 FROM debian:bookworm-slim AS root
-COPY --from=built /out/bin /out/bin
-RUN mkdir -p /state /root-fs/etc /root-fs/tmp /root-fs/usr/local/bin \
+COPY --from=built /out /out
+RUN mkdir -p /state /root-fs/etc/ssl/certs /root-fs/tmp /root-fs/usr/local/bin \
+ && cp /out/ca-certificates.crt /root-fs/etc/ssl/certs/ \
  && chmod 1777 /root-fs/tmp \
  && echo 'tickpanda:x:10001:10001::/:/bin/bash' > /root-fs/etc/passwd \
  && echo 'tickpanda:x:10001:' > /root-fs/etc/group \

@@ -69,7 +69,8 @@ start() {
   plugins
   if ! alive; then
     # What stop puts back.
-    { iptables -S FORWARD | head -n 1; sysctl -n net.ipv4.ip_forward; } >"$ENGINE/before"
+    iptables-save >"$ENGINE/rules"
+    sysctl -n net.ipv4.ip_forward >"$ENGINE/forward"
     setsid dockerd --data-root="$ENGINE/data" --exec-root="$ENGINE/run" --pidfile="$ENGINE/pid" -H "$DOCKER_HOST" \
       >"$ENGINE/log" 2>&1 </dev/null &
     for _ in $(seq 240); do if alive; then break; fi; sleep 0.25; done
@@ -79,7 +80,7 @@ start() {
 }
 
 stop() {
-  local pid containers policy forward
+  local pid containers
   pid=$(cat "$ENGINE/pid" 2>/dev/null) || return 0
   if alive; then
     containers=$(docker ps -aq)
@@ -91,11 +92,10 @@ stop() {
   kill "$pid" 2>/dev/null || true
   while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
   ip link del docker0 2>/dev/null || true
-  # The engine sets DROP and leaves it.
-  policy=$(sed -n 's/^-P FORWARD //p' "$ENGINE/before" 2>/dev/null || true)
-  forward=$(sed -n 2p "$ENGINE/before" 2>/dev/null || true)
-  iptables -P FORWARD "${policy:-ACCEPT}"
-  sysctl -qw net.ipv4.ip_forward="${forward:-0}" || true
+  # The engine leaves its rules, and a policy that drops what is forwarded.
+  if [ -s "$ENGINE/rules" ]; then iptables-restore <"$ENGINE/rules"; else iptables -P FORWARD ACCEPT; fi
+  sysctl -qw net.ipv4.ip_forward="$(cat "$ENGINE/forward" 2>/dev/null || echo 0)" || true
+  rm -f "$ENGINE/rules" "$ENGINE/forward" "$ENGINE/pid"
 }
 
 base() {

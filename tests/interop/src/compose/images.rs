@@ -50,6 +50,8 @@ async fn built(engine: &Engine, module: &Path) -> Result<()> {
     for name in ["tickpanda", "tickpanda-source", "tickpanda-sink"] {
         strip(&program(name)?, &out.join("bin").join(name)).await?;
     }
+    std::fs::copy("/etc/ssl/certs/ca-certificates.crt", out.join("ca-certificates.crt"))
+        .context("this machine has no certificate authorities (ca-certificates)")?;
     std::fs::copy(module, out.join("tickpanda-transform.wasm")).context("the module")?;
     std::fs::write(context.path().join("Dockerfile"), "FROM scratch\nCOPY out /out\n")?;
     build(engine, BUILT, context.path()).await

@@ -51,36 +51,40 @@ impl Stack {
         }
         let stack = Stack { engine, folder, ports };
         // What a test left that was killed.
-        stack
-            .engine
-            .compose_down(&stack.arguments("env", &["down", "--volumes", "--remove-orphans"]));
+        stack.engine.compose_down(&stack.arguments(&["down", "--volumes", "--remove-orphans"]));
         Ok(stack)
     }
 
     /// `docker compose …`; returns what it printed.
     pub(super) async fn compose(&self, args: &[&str]) -> Result<String> {
-        tools::output(&mut self.command("env", args)).await
+        tools::output(&mut self.command(args)).await
     }
 
-    /// The names of the services where `.env` holds this.
+    /// The names of the services where `.env` holds this: of docker-compose.yml alone.
     pub(super) async fn services(&self, env: &str) -> Result<Vec<String>> {
-        std::fs::write(self.folder.path().join("other"), env)?;
-        let printed = tools::output(&mut self.command("other", &["config", "--services"])).await?;
-        Ok(printed.split_whitespace().map(str::to_owned).collect())
+        let file = self.folder.path().join("other");
+        std::fs::write(&file, env)?;
+        let mut command = self.engine.docker(&["compose", "--env-file"]);
+        command.arg(file).arg("--file").arg(repository().join("docker-compose.yml"));
+        command.args(["config", "--services"]).env_remove("CRYPTOCOMPARE_API_KEY");
+        let printed = tools::output(command.env_remove("COMPOSE_PROFILES")).await?;
+        let mut services: Vec<_> = printed.split_whitespace().map(str::to_owned).collect();
+        services.sort();
+        Ok(services)
     }
 
-    fn arguments(&self, env: &str, args: &[&str]) -> Vec<String> {
+    fn arguments(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let file = repository().join("docker-compose.yml").display().to_string();
         let before = ["compose", "--project-name", PROJECT, "--progress", "quiet", "--file", &file];
-        let (more, env) = (path("override.yml"), path(env));
+        let (more, env) = (path("override.yml"), path("env"));
         let before = before.iter().copied().chain(["--file", &more, "--env-file", &env]);
         before.chain(args.iter().copied()).map(str::to_owned).collect()
     }
 
-    fn command(&self, env: &str, args: &[&str]) -> Command {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = self.engine.docker(&[]);
-        command.args(self.arguments(env, args)).envs(self.ports.iter().map(|(k, v)| (k, v)));
+        command.args(self.arguments(args)).envs(self.ports.iter().map(|(k, v)| (k, v)));
         command.env_remove("CRYPTOCOMPARE_API_KEY").env_remove("COMPOSE_PROFILES");
         command
     }
@@ -181,7 +185,6 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        self.engine
-            .compose_down(&self.arguments("env", &["down", "--volumes", "--remove-orphans"]));
+        self.engine.compose_down(&self.arguments(&["down", "--volumes", "--remove-orphans"]));
     }
 }

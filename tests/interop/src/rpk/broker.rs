@@ -1,7 +1,9 @@
 //! A local broker that starts without topics, as a new cluster, and what lies on it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +23,8 @@ pub(super) struct Cluster {
     kafka: String,
     admin: String,
     client: Client,
+    /// Trades on each topic so far.
+    published: Mutex<BTreeMap<String, i64>>,
     _process: Child,
     _folder: TempDir,
 }
@@ -56,7 +60,14 @@ impl Cluster {
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
-        Ok(Self { kafka, admin, client, _process: process, _folder: folder })
+        Ok(Self {
+            kafka,
+            admin,
+            client,
+            published: Mutex::default(),
+            _process: process,
+            _folder: folder,
+        })
     }
 
     pub(super) fn kafka(&self) -> &str {
@@ -82,9 +93,17 @@ impl Cluster {
                 let headers = std::iter::empty();
                 batch.push(milliseconds, Some(b"Kraken~BTC~USD"), Some(frame.as_bytes()), headers);
             }
+            let records = i64::from(batch.len());
             self.client.produce(topic, *partition, batch.finish()).await?;
+            let mut published = self.published.lock().expect("nobody panics with it");
+            *published.entry(topic.to_owned()).or_default() += records;
         }
         Ok(())
+    }
+
+    /// How many trades that were, so far.
+    pub(super) fn published(&self, topic: &str) -> i64 {
+        self.published.lock().expect("nobody panics with it").get(topic).copied().unwrap_or(0)
     }
 
     /// Waits until a topic holds exactly this many records, and no more come.
