@@ -3,7 +3,10 @@
 
 mod crash;
 mod data;
+mod groups;
 mod hostile;
+mod operate;
+mod producers;
 mod retention;
 mod topics;
 mod transform;
