@@ -44,6 +44,11 @@ impl Peer {
     pub(crate) fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
         Peer { name: name.into(), version: version.into() }
     }
+
+    /// As it is called in the table.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Table {

@@ -270,3 +270,82 @@ async fn a_small_batch_that_unpacks_to_a_huge_one_is_refused() {
         answer.error_message
     );
 }
+
+/// A small generator of numbers (SplitMix64), so that a failure can be had again.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % n as u64).unwrap()
+    }
+}
+
+/// What a frame may hold in place of what it should: sizes, counts and lengths of all kinds.
+const NASTY: [&[u8]; 8] = [
+    &[0xff, 0xff, 0xff, 0xff],
+    &[0x7f, 0xff, 0xff, 0xff],
+    &[0x80, 0, 0, 0],
+    &[0xff, 0xff, 0xff, 0xff, 0x0f],
+    &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+    &[0, 0, 0, 0],
+    &[0x7f, 0xff],
+    &[0],
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_bytes_disturb_no_other_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("mine", 1, &[]).unwrap();
+    let mut bystander = Raw::connect(broker.addr()).await;
+    let served = bystander.call(&ApiVersionsRequest::default(), 3).await.api_keys;
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SEED={seed}");
+    let mut chance = Chance(seed);
+    let mut produced = 0;
+    for round in 0..600 {
+        let api = &served[chance.below(served.len())];
+        let first = if api.api_key == 0 { 3 } else { api.min_version };
+        let versions = usize::try_from(api.max_version - first).unwrap() + 1;
+        let version = first + i16::try_from(chance.below(versions)).unwrap();
+        // Random bytes, or nothing but zeros, with nasty ones in between.
+        let zeros = chance.below(2) == 0;
+        let mut body: Vec<u8> = (0..chance.below(120))
+            .map(|_| if zeros { 0 } else { chance.below(256).to_le_bytes()[0] })
+            .collect();
+        for _ in 0..chance.below(3) {
+            let at = chance.below(body.len() + 1);
+            let nasty = NASTY[chance.below(NASTY.len())];
+            body.splice(at..at, nasty.iter().copied());
+        }
+        let mut bytes = frame(api.api_key, version, &body);
+        if chance.below(10) == 0 {
+            let at = chance.below(bytes.len());
+            bytes[at] = chance.below(256).to_le_bytes()[0];
+        }
+        if chance.below(10) == 0 {
+            bytes.truncate(chance.below(bytes.len()));
+        }
+        let mut raw = Raw::connect(broker.addr()).await;
+        raw.send_bytes(&bytes).await;
+        if chance.below(4) > 0 {
+            // Some are left standing half-way; the broker must not wait for them.
+            drop(raw);
+        } else if round % 3 == 0 {
+            std::mem::drop(tokio::spawn(async move { raw.is_closed().await }));
+        }
+        if round % 20 == 0 {
+            let answer = bystander.produce("mine", 0, batch(&[b"x"])).await;
+            assert_eq!((answer.error_code, answer.base_offset), (0, produced), "round {round}");
+            produced += 1;
+        }
+    }
+    assert_eq!(broker.watermarks("mine"), [(0, produced)]);
+    broker.shutdown().await.unwrap();
+    start(dir.path()).await.shutdown().await.unwrap();
+}

@@ -4,7 +4,10 @@
 mod admin;
 mod crash;
 mod data;
+mod groups;
 mod hostile;
+mod operate;
+mod producers;
 mod retention;
 mod topics;
 mod transform;
