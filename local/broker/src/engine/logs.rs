@@ -72,7 +72,7 @@ fn append(
         payload.clear();
         let value = event.otel_json(node);
         Record::new(Some(event.transform.as_bytes()), Some(value.as_bytes())).encode(&mut payload);
-        if batch.len_with(&payload) > topic.settings.max_message_bytes {
+        if batch.len_with(&payload) > topic.settings.get().max_message_bytes {
             flush(&mut batch)?;
         }
         batch.push(&payload);
