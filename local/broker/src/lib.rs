@@ -1,7 +1,7 @@
 //! A Kafka-protocol broker for one machine, with Redpanda's transform engine inside.
 //!
 //! It stands in for a Redpanda cluster where there is none: in the demo, in tests, on a laptop.
-//! Topics are on disk and survive `kill -9`; real clients (rskafka, kcat) talk to it over TCP;
+//! Topics are on disk and survive `kill -9`; the real clients of every language talk to it over TCP;
 //! what is produced to a transform's input topic appears on its output topics. It must never lie
 //! in the data path of a cluster: it is one node, without replication and authentication.
 //!
@@ -34,7 +34,7 @@
 //! - `engine`: transforms; runs the guests with tickpanda-host
 //! - `admin`: Redpanda's Admin API on HTTP, as far as `rpk transform` and `rpk cluster` ask for it
 //! - `compress`: the codecs of what transforms write
-//! - `settings`: a topic's settings; `groups`: offsets that clients keep here
+//! - `settings`: a topic's settings; `groups`: consumer groups and the offsets that they keep
 //!
 //! # What it promises
 //!
@@ -42,6 +42,7 @@
 //!   newest ones: files are synced when a segment is closed and on [`Broker::shutdown`].
 //! - A batch is kept byte for byte as it was sent, but for its offset, its leader epoch and, with
 //!   `message.timestamp.type=LogAppendTime`, its time.
+//! - What an idempotent producer sends twice is there once, also over a restart. Transactions are refused.
 //! - Transforms are at least once, in order within an input partition. Those that were deployed over the Admin API are
 //!   kept, and run again after a restart, also one after `kill -9`.
 //! - Retention deletes whole segments. By default there is none. `retention.ms` counts from the

@@ -64,7 +64,11 @@ async fn join(raw: &mut Raw, name: &str, member: &StrBytes, version: i16) -> Joi
     raw.call(&request, version).await
 }
 
-fn sync_request(name: &str, joined: &JoinGroupResponse, parts: &[(&StrBytes, &str)]) -> SyncGroupRequest {
+fn sync_request(
+    name: &str,
+    joined: &JoinGroupResponse,
+    parts: &[(&StrBytes, &str)],
+) -> SyncGroupRequest {
     let assignments = parts.iter().map(|(member, part)| {
         SyncGroupRequestAssignment::default()
             .with_member_id((*member).clone())
@@ -136,8 +140,7 @@ async fn story(addr: SocketAddr, name: &str, [join_v, sync_v, beat_v, leave_v]: 
         if leave_v < 3 {
             request.member_id = who.member_id.clone();
         } else {
-            request.members =
-                vec![MemberIdentity::default().with_member_id(who.member_id.clone())];
+            request.members = vec![MemberIdentity::default().with_member_id(who.member_id.clone())];
         }
         let left = raw.call(&request, leave_v).await;
         let member = left.members.first().map_or(0, |member| member.error_code);
@@ -182,15 +185,15 @@ async fn committed(raw: &mut Raw, name: &str, version: i16) -> i64 {
         let asked = OffsetFetchRequestTopic::default()
             .with_name(crate::util::name("t"))
             .with_partition_indexes(vec![1]);
-        let request = OffsetFetchRequest::default()
-            .with_group_id(group(name))
-            .with_topics(Some(vec![asked]));
+        let request =
+            OffsetFetchRequest::default().with_group_id(group(name)).with_topics(Some(vec![asked]));
         return raw.call(&request, version).await.topics[0].partitions[0].committed_offset;
     }
     let asked = OffsetFetchRequestTopics::default()
         .with_name(crate::util::name("t"))
         .with_partition_indexes(vec![1]);
-    let one = |asked| OffsetFetchRequestGroup::default().with_group_id(group(name)).with_topics(asked);
+    let one =
+        |asked| OffsetFetchRequestGroup::default().with_group_id(group(name)).with_topics(asked);
     let groups = vec![one(Some(vec![asked])), one(None)];
     let answer = raw.call(&OffsetFetchRequest::default().with_groups(groups), version).await;
     let offsets: Vec<i64> = (answer.groups.iter())
@@ -213,7 +216,7 @@ async fn only_a_present_member_commits_for_a_group_and_anybody_for_an_empty_one(
     raw.call(&sync_request("g", &joined, &parts), 3).await;
     let stranger = code(raw.call(&commit("g", None, 2), 8).await);
     assert_eq!(stranger, ResponseError::UnknownMemberId.code());
-    let old = JoinGroupResponse { generation_id: joined.generation_id - 1, ..joined.clone() };
+    let old = joined.clone().with_generation_id(joined.generation_id - 1);
     let old = code(raw.call(&commit("g", Some(&old), 2), 8).await);
     assert_eq!(old, ResponseError::IllegalGeneration.code());
     for version in 2..=8 {
@@ -261,29 +264,44 @@ async fn groups_are_listed_described_and_deleted_in_every_version() {
         }
     }
     for version in 0..=6 {
-        let request = DescribeGroupsRequest::default()
-            .with_groups(vec![group("kept"), group("live"), group("none")]);
+        let request = DescribeGroupsRequest::default().with_groups(vec![
+            group("kept"),
+            group("live"),
+            group("none"),
+        ]);
         let groups = raw.call(&request, version).await.groups;
         let states: Vec<&str> = groups.iter().map(|it| it.group_state.as_str()).collect();
         assert_eq!(states, ["Empty", "Stable", "Dead"], "version {version}");
         let not_found = if version >= 6 { ResponseError::GroupIdNotFound.code() } else { 0 };
         assert_eq!(groups[2].error_code, not_found);
         let member = &groups[1].members[0];
-        assert_eq!((&member.member_metadata[..], &member.member_assignment[..]), (&b"topics"[..], &b"all"[..]));
+        assert_eq!(
+            (&member.member_metadata[..], &member.member_assignment[..]),
+            (&b"topics"[..], &b"all"[..])
+        );
         assert_eq!(member.client_host.as_str(), "/127.0.0.1");
     }
     let asked = OffsetDeleteRequestPartition::default().with_partition_index(1);
-    let topic = OffsetDeleteRequestTopic::default().with_name(name("t")).with_partitions(vec![asked]);
-    let delete = |name| OffsetDeleteRequest::default().with_group_id(group(name)).with_topics(vec![topic.clone()]);
+    let topic =
+        OffsetDeleteRequestTopic::default().with_name(name("t")).with_partitions(vec![asked]);
+    let delete = |name| {
+        OffsetDeleteRequest::default().with_group_id(group(name)).with_topics(vec![topic.clone()])
+    };
     let refused = raw.call(&delete("live"), 0).await.topics[0].partitions[0].error_code;
     assert_eq!(refused, ResponseError::GroupSubscribedToTopic.code());
-    assert_eq!(raw.call(&delete("none"), 0).await.error_code, ResponseError::GroupIdNotFound.code());
+    assert_eq!(
+        raw.call(&delete("none"), 0).await.error_code,
+        ResponseError::GroupIdNotFound.code()
+    );
     assert_eq!(raw.call(&delete("kept"), 0).await.topics[0].partitions[0].error_code, 0);
     assert_eq!(committed(&mut raw, "kept", 7).await, -1);
     for version in 0..=2 {
         raw.call(&commit("kept", None, 1), 8).await;
-        let request = DeleteGroupsRequest::default()
-            .with_groups_names(vec![group("kept"), group("live"), group("none")]);
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![
+            group("kept"),
+            group("live"),
+            group("none"),
+        ]);
         let results = raw.call(&request, version).await.results;
         let codes: Vec<i16> = results.iter().map(|it| it.error_code).collect();
         let (full, none) =
@@ -328,7 +346,11 @@ async fn what_a_member_may_ask_for_has_limits() {
         ("no session", session(-1), ResponseError::InvalidSessionTimeout),
         ("an endless session", session(1_800_001), ResponseError::InvalidSessionTimeout),
         ("much to say", with_metadata(200 << 10), ResponseError::InvalidRequest),
-        ("no protocol", joins("g", &none).with_protocols(vec![]), ResponseError::InconsistentGroupProtocol),
+        (
+            "no protocol",
+            joins("g", &none).with_protocols(vec![]),
+            ResponseError::InconsistentGroupProtocol,
+        ),
     ] {
         assert_eq!(raw.call(&request, 3).await.error_code, error.code(), "{what}");
     }

@@ -94,10 +94,26 @@ async fn a_change_that_is_refused_changes_nothing() {
         ("an unknown setting", ("flush.ms", 0, Some("1")), ResponseError::InvalidConfig),
         ("an impossible value", ("segment.bytes", 0, Some("x")), ResponseError::InvalidConfig),
         ("a setting without a value", ("segment.bytes", 0, None), ResponseError::InvalidConfig),
-        ("a number taken for a list", ("segment.bytes", 2, Some("1")), ResponseError::InvalidConfig),
-        ("a policy that is not served", ("cleanup.policy", 2, Some("compact")), ResponseError::InvalidConfig),
-        ("nothing left of a list", ("cleanup.policy", 3, Some("delete")), ResponseError::InvalidConfig),
-        ("an operation that does not exist", ("retention.ms", 9, Some("1")), ResponseError::InvalidRequest),
+        (
+            "a number taken for a list",
+            ("segment.bytes", 2, Some("1")),
+            ResponseError::InvalidConfig,
+        ),
+        (
+            "a policy that is not served",
+            ("cleanup.policy", 2, Some("compact")),
+            ResponseError::InvalidConfig,
+        ),
+        (
+            "nothing left of a list",
+            ("cleanup.policy", 3, Some("delete")),
+            ResponseError::InvalidConfig,
+        ),
+        (
+            "an operation that does not exist",
+            ("retention.ms", 9, Some("1")),
+            ResponseError::InvalidRequest,
+        ),
     ] {
         let answer = raw.call(&steps(&[good, bad]), 1).await.responses[0].clone();
         assert_eq!(answer.error_code, error.code(), "{what}: {:?}", answer.error_message);
@@ -146,7 +162,11 @@ async fn a_topic_grows_keeps_what_it_has_and_never_shrinks() {
     let change = steps(&[("max.message.bytes", 0, Some("150"))]);
     raw.call(&change, 1).await;
     let too_large = raw.produce("t", 3, batch(&[&[7; 100]])).await.error_code;
-    assert_eq!(too_large, ResponseError::MessageTooLarge.code(), "new partitions follow the settings");
+    assert_eq!(
+        too_large,
+        ResponseError::MessageTooLarge.code(),
+        "new partitions follow the settings"
+    );
     broker.shutdown().await.unwrap();
     let broker = start(dir.path()).await;
     assert_eq!(broker.watermarks("t"), [(0, 0), (0, 1), (0, 0), (0, 1), (0, 0), (0, 0)]);
@@ -211,7 +231,8 @@ async fn the_cluster_its_disk_and_its_missing_acls_are_described_as_they_are() {
         let request = m::DescribeLogDirsRequest::default().with_topics(None);
         let dirs = raw.call(&request, version).await.results;
         assert!(dirs[0].log_dir.as_str().starts_with('/'));
-        let sizes: Vec<i64> = (dirs[0].topics[0].partitions.iter()).map(|it| it.partition_size).collect();
+        let sizes: Vec<i64> =
+            (dirs[0].topics[0].partitions.iter()).map(|it| it.partition_size).collect();
         assert_eq!(sizes, [0, size], "version {version}");
     }
     for version in 1..=3 {

@@ -133,7 +133,7 @@ async fn a_refused_batch_leaves_no_trace_in_the_sequence() {
     let large = raw.produce("t", 0, of(producer, 0, 0, &[&[7; 300]])).await;
     assert_eq!(large.error_code, ResponseError::MessageTooLarge.code());
     let mut damaged = of(producer, 0, 0, &[b"x"]).to_vec();
-    damaged[70] ^= 1;
+    damaged[65] ^= 1;
     let damaged = raw.produce("t", 0, Bytes::from(damaged)).await;
     assert_eq!(damaged.error_code, ResponseError::CorruptMessage.code());
     let answer = raw.produce("t", 0, of(producer, 0, 0, &[b"x"])).await;

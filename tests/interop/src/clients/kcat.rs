@@ -36,14 +36,12 @@ pub(super) async fn write(
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("value");
     for record in records {
-        std::fs::write(&file, record.value.as_ref().map_or(Ok(vec![]), |value| unhex(value))?)?;
+        let value = record.value.as_deref().map_or(Ok(vec![]), unhex)?;
+        let key = record.key.as_deref().map(unhex).transpose()?;
         let mut command = Command::new("kcat");
         command
             .args(["-P", "-b", address, "-t", topic, "-p", &partition.to_string(), "-z", codec])
             .args(["-X", "enable.idempotence=true"]);
-        if let Some(key) = &record.key {
-            command.arg("-k").arg(OsString::from_vec(unhex(key)?));
-        }
         for (key, value) in &record.headers {
             let mut header = key.clone().into_bytes();
             if let Some(value) = value {
@@ -52,8 +50,19 @@ pub(super) async fn write(
             }
             command.arg("-H").arg(OsString::from_vec(header));
         }
-        if record.value.is_none() {
-            command.arg("-Z");
+        if value.is_empty() {
+            // Of an empty file kcat makes no record, of a line with nothing behind the key it does.
+            let key = key.context("neither key nor value")?;
+            std::fs::write(&file, [&key[..], b"\x1e\n"].concat())?;
+            command.args(["-K", "\\x1e", "-l"]);
+            if record.value.is_none() {
+                command.arg("-Z");
+            }
+        } else {
+            std::fs::write(&file, value)?;
+            if let Some(key) = key {
+                command.arg("-k").arg(OsString::from_vec(key));
+            }
         }
         tools::output(command.arg(&file)).await?;
     }

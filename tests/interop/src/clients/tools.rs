@@ -72,7 +72,7 @@ const RUNS: &[Run] = &[
         what: "kafka-consumer-groups --describe",
         class: GROUPS,
         args: &["--describe", "--group", "cli"],
-        prints: &["has no active members", "CURRENT-OFFSET"],
+        prints: &["CURRENT-OFFSET", "cli             3 "],
     },
     Run {
         what: "kafka-consumer-groups --reset-offsets",
