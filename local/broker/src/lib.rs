@@ -287,7 +287,11 @@ impl Broker {
     /// If there is none of that name, or its progress can't be deleted.
     pub async fn remove_transform(&self, name: &str) -> Result<(), BrokerError> {
         let (engine, name) = (Arc::clone(&self.engine), name.to_owned());
-        blocking(move || Ok(engine.remove(&name, true)?.wait())).await
+        blocking(move || {
+            engine.remove(&name, true)?.wait();
+            Ok(())
+        })
+        .await
     }
 
     /// How far each transform is.

@@ -130,7 +130,8 @@ pub(super) async fn set(State(admin): State<Admin>, body: Bytes) -> Result<Json<
             return Err(Refused::bad(format!("Unknown property {{{name}}}")));
         };
         // rpk sends what was typed, as text.
-        let as_typed = value.as_str().is_some_and(|text| text == current.to_string());
+        let shown = current.to_string();
+        let as_typed = value.as_str() == Some(shown.as_str());
         if value != *current && !as_typed {
             return Err(Refused::bad(format!(
                 "{name} is {current} here and can't be changed while the local broker runs: see its flags"

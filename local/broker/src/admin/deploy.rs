@@ -38,7 +38,7 @@ pub(super) async fn deploy(State(admin): State<Admin>, body: Body) -> Result<Don
         input_topic: head.input_topic,
         output_topics: head.output_topics,
     };
-    let (engine, compression) = (admin.about.engine.clone(), head.compression);
+    let (engine, compression) = (admin.engine(), head.compression);
     blocking(move || {
         admit(&module, BINARY_MAX_SIZE).map_err(|rejection| BrokerError::InvalidTransform {
             name: spec.name.clone(),

@@ -75,6 +75,12 @@ struct Admin {
     deploys: Arc<Semaphore>,
 }
 
+impl Admin {
+    fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.about.engine)
+    }
+}
+
 /// Answers until `stop`, and ends with its last connection.
 pub(crate) async fn serve(listener: TcpListener, about: About, stop: CancellationToken) {
     let admin = Admin { about: Arc::new(about), deploys: Arc::new(Semaphore::new(DEPLOYS)) };

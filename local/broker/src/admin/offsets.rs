@@ -30,7 +30,7 @@ pub(super) async fn list(
     // Redpanda takes anything but these for a yes.
     let no = |text: &String| ["", "0", "false", "False"].contains(&text.as_str());
     let unknown_too = asked.show_unknown.is_some_and(|text| !no(&text));
-    let engine = admin.about.engine.clone();
+    let engine = admin.engine();
     let all = blocking(move || engine.committed()).await?;
     let wanted = all.into_iter().filter(|it| unknown_too || it.transform.is_some());
     let committed = wanted.map(|it| Committed {
@@ -43,7 +43,7 @@ pub(super) async fn list(
 
 /// `POST /v1/transform/debug/committed_offsets/garbage_collect`
 pub(super) async fn collect(State(admin): State<Admin>) -> Result<Done, Refused> {
-    let engine = admin.about.engine.clone();
+    let engine = admin.engine();
     blocking(move || engine.collect_garbage()).await?;
     Ok(Done)
 }

@@ -77,7 +77,7 @@ pub(super) async fn delete(
     State(admin): State<Admin>,
     Path(name): Path<String>,
 ) -> Result<Done, Refused> {
-    let engine = admin.about.engine.clone();
+    let engine = admin.engine();
     blocking(move || remove(&engine, &name)).await?;
     Ok(Done)
 }
@@ -102,8 +102,12 @@ pub(super) async fn change(
 ) -> Result<Done, Refused> {
     let change = Change::from(body::whole::<body::Patch>(&body)?);
     if !change.is_empty() {
-        let engine = admin.about.engine.clone();
-        blocking(move || Ok(engine.change(&name, change)?.wait_for(PATIENCE))).await?;
+        let engine = admin.engine();
+        blocking(move || {
+            engine.change(&name, change)?.wait_for(PATIENCE);
+            Ok(())
+        })
+        .await?;
     }
     Ok(Done)
 }
