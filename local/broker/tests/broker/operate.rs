@@ -242,3 +242,40 @@ async fn the_cluster_its_disk_and_its_missing_acls_are_described_as_they_are() {
     let moves = raw.call(&m::ListPartitionReassignmentsRequest::default(), 0).await;
     assert!(moves.error_code == 0 && moves.topics.is_empty());
 }
+
+#[tokio::test]
+async fn a_topic_that_a_transform_works_on_keeps_its_partitions_and_may_change_its_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("in", 1, &[]).unwrap();
+    broker.create_topic("t", 1, &[]).unwrap();
+    let identity = include_str!("../../../host/tests/data/identity.wat");
+    let transform = tickpanda_broker::TransformSpec {
+        name: "identity".to_owned(),
+        wasm: wat::parse_str(identity).unwrap(),
+        input_topic: "in".to_owned(),
+        output_topics: vec!["t".to_owned()],
+        env: vec![],
+        start: tickpanda_broker::StartFrom::Earliest,
+    };
+    broker.deploy(transform).await.unwrap();
+    let mut raw = Raw::connect(broker.addr()).await;
+    for topic in ["in", "t"] {
+        let topic = CreatePartitionsTopic::default()
+            .with_name(name(topic))
+            .with_count(2)
+            .with_assignments(None);
+        let request = m::CreatePartitionsRequest::default().with_topics(vec![topic]);
+        let refused = raw.call(&request, 3).await.results[0].clone();
+        assert_eq!(refused.error_code, ResponseError::PolicyViolation.code());
+        assert!(refused.error_message.unwrap().contains("identity"));
+    }
+    // Its output is taken by the settings as they are, not as they were.
+    raw.call(&steps(&[("max.message.bytes", 0, Some("1000"))]), 1).await;
+    let large = || batch(&[&[7; 2000]]);
+    raw.produce("in", 0, large()).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(broker.watermarks("t"), [(0, 0)], "too large, and it stays where it is");
+    raw.call(&steps(&[("max.message.bytes", 0, Some("5000"))]), 1).await;
+    crate::util::until("it goes on", || async { broker.watermarks("t") == [(0, 1)] }).await;
+}

@@ -103,8 +103,8 @@ impl Record {
         keys.len() < self.headers.len()
     }
 
-    /// Whether `shown` is this record at `offset`; its time counts where the writer could set one.
-    pub(super) fn is_shown(&self, shown: &Shown, offset: i64, with_time: bool) -> Result<()> {
+    /// Whether `shown` is this record at `offset`.
+    pub(super) fn is_shown(&self, shown: &Shown, offset: i64) -> Result<()> {
         let headers = match &shown.headers {
             Headers::All(headers) => *headers == self.headers,
             Headers::Last(last) => {
@@ -120,7 +120,7 @@ impl Record {
             && shown.offset == offset
             && shown.key == self.key
             && shown.value == self.value
-            && (!with_time || shown.timestamp == self.timestamp);
+            && shown.timestamp == self.timestamp;
         if !same {
             let short = |text: String| text.chars().take(400).collect::<String>();
             bail!(
