@@ -16,7 +16,7 @@ FROM toolchain AS manifests
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name rust-toolchain.toml \
         ! -name main.rs ! -name lib.rs ! -name build.rs ! -path '*/src/bin/*.rs' -delete \
- && find . -type f -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" > "$file"; done' sh {} + \
+ && find . -type f -name '*.rs' | while read -r file; do echo 'fn main() {}' > "$file"; done \
  && find . -type d -empty -delete
 
 # All dependencies, natively and for Wasm, with the features that our programs give them.

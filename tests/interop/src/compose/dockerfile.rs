@@ -43,7 +43,9 @@ async fn rust_image(engine: &Engine) -> Result<()> {
     const BASE: &str = "tickpanda-test/bookworm-gcc";
     engine.debian("bookworm", BASE, &["gcc", "libc6-dev", "binutils"]).await?;
     let context = tempfile::tempdir()?;
-    let sysroot = tools::output(Command::new("rustc").args(["--print", "sysroot"])).await?;
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "sysroot"]).current_dir(repository());
+    let sysroot = tools::output(&mut rustc).await?;
     let sysroot = Path::new(sysroot.trim());
     let name = sysroot.file_name().context("a toolchain")?.to_string_lossy().into_owned();
     let to = context.path().join("toolchain");
