@@ -19,7 +19,7 @@ mod refusals;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
