@@ -19,7 +19,7 @@ mod refusals;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -32,16 +32,23 @@ use programs::{PATIENCE, Way, command, output};
 
 /// Adds its rows.
 pub(crate) async fn run(table: &mut Table) {
-    let started = async {
-        let database = Database::start().await.context("a PostgreSQL with certificates")?;
-        let cluster = Cluster::start().await.context("a Kafka with TLS and SASL")?;
-        anyhow::Ok((Arc::new(cluster), Arc::new(database)))
-    };
-    let (cluster, database) = match started.await {
-        Ok(started) => started,
-        Err(error) => return table.skip("secured", "everything", format!("{error:#}")),
-    };
     let kafka = Peer::new("Apache Kafka", apache::VERSION);
+    if let Err(error) = apache::jars().await {
+        return table.skip("secured", "everything", format!("no Kafka: {error:#}"));
+    }
+    let database = match Database::start().await {
+        Ok(database) => Arc::new(database),
+        Err(error) => {
+            return table.skip("secured", "everything", format!("no PostgreSQL: {error:#}"));
+        }
+    };
+    let cluster = match Cluster::start().await {
+        Ok(cluster) => Arc::new(cluster),
+        Err(error) => {
+            let what = "listeners with TLS and SASL";
+            return table.check(&kafka, what, async move { Err(error) }).await;
+        }
+    };
     flows(table, &kafka, &cluster, &database).await;
     refused(table, &kafka, &cluster, &database).await;
     let (of_cluster, of_database) = (Arc::clone(&cluster), Arc::clone(&database));

@@ -103,12 +103,15 @@ impl Cluster {
 
     /// The user's password for SCRAM.
     pub(super) async fn set_password(&self, password: &str) -> Result<()> {
-        let scram = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
-        let scram = scram.map(|name| format!("{name}=[iterations=4096,password={password}]"));
-        let (server, config) = (self.kafka.address(), scram.join(","));
-        let args = ["--bootstrap-server", &server, "--alter", "--add-config", &config];
-        let args = [&args[..], &["--entity-type", "users", "--entity-name", USER]].concat();
-        apache::tool("kafka.admin.ConfigCommand", &args).await.map(drop).context("a SCRAM user")
+        let server = self.kafka.address();
+        // Kafka takes no two of one user in one request.
+        for name in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let config = format!("{name}=[iterations=4096,password={password}]");
+            let args = ["--bootstrap-server", &server, "--alter", "--add-config", &config];
+            let args = [&args[..], &["--entity-type", "users", "--entity-name", USER]].concat();
+            apache::tool("kafka.admin.ConfigCommand", &args).await.context("a SCRAM user")?;
+        }
+        Ok(())
     }
 
     /// Where a listener listens.

@@ -115,12 +115,6 @@ impl Running {
         no_secret(&self.log())
     }
 
-    /// The code with which it ended by itself.
-    pub(super) async fn ended(&mut self) -> Result<Option<i32>> {
-        let status = timeout(PATIENCE, self.child.wait()).await;
-        Ok(status.with_context(|| format!("{} goes on: {}", self.name, self.log()))??.code())
-    }
-
     pub(super) fn runs(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
