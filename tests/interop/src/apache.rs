@@ -1,6 +1,6 @@
 //! A real Apache Kafka broker of one node, on free ports, in a folder of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -38,11 +38,6 @@ impl Apache {
     /// Where it listens, in plain text.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Its folder, for files that its settings name: `extra` may not know it, but `KAFKA_DATA` is below.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// `kill -9`.

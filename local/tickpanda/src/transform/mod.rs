@@ -22,7 +22,7 @@ pub struct TransformSettings {
 #[derive(Subcommand)]
 enum Command {
     Check(check::CheckSettings),
-    Run(run::settings::RunSettings),
+    Run(Box<run::settings::RunSettings>),
 }
 
 /// Runs one of them. The exit code is that of a check, or 0.
@@ -31,7 +31,7 @@ pub(crate) async fn run(settings: TransformSettings) -> Result<ExitCode> {
         Command::Check(settings) => check::run(&settings),
         Command::Run(settings) => {
             tickpanda_program::log("info")?;
-            run::run(settings).await
+            run::run(*settings).await
         }
     }
 }

@@ -56,7 +56,7 @@ impl Local {
     }
 
     async fn kafka(&self) -> Result<Kafka> {
-        Ok(Kafka::connect(&[self.kafka.clone()], ClientConfig::default()).await?)
+        Ok(Kafka::connect(std::slice::from_ref(&self.kafka), ClientConfig::default()).await?)
     }
 
     /// Creates topics.
