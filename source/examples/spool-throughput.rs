@@ -11,6 +11,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tickpanda_kafka::security::Brokers;
 use tickpanda_source::clock::now_ms;
 use tickpanda_source::publish::{Cluster, Publishers};
 use tickpanda_source::spool::{Burst, LATENCY_MS, Limits, Spool, TopicId};
@@ -49,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let topic = spool.topic(&name, &partitions, true)?;
 
     let part = Part::begin("publish", &spool);
-    let cluster = Cluster { brokers: Arc::from([broker]) };
+    let cluster = Cluster { brokers: Arc::new(Brokers::plain(vec![broker])) };
     let publishers = Publishers::start(&spool, cluster, Duration::from_millis(5));
     published(&spool).await;
     part.end();
