@@ -137,8 +137,14 @@ impl Stack {
     pub(super) async fn survives_a_kill(&self, service: &str) -> Result<()> {
         self.more_ticks_than(self.ticks().await?).await?;
         self.compose(&["kill", "--signal", "KILL", service]).await?;
-        let ended = self.inspect(service, "{{.State.Running}} {{.State.ExitCode}}").await?;
-        ensure!(ended == "false 137", "{service} was not killed: {ended}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let ended = self.inspect(service, "{{.State.Running}} {{.State.ExitCode}}").await?;
+            if ended == "false 137" {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "{service} was not killed: {ended}");
+        }
         // The others go on, or wait, without it for a while.
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.compose(&["start", service]).await?;
