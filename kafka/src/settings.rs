@@ -293,7 +293,7 @@ fn prefix(text: &str) -> Result<String, String> {
 #[allow(missing_docs)]
 pub struct PrefixSettings {
     /// What the names of topics begin with that are not given by name, such as `staging.`: several
-    /// pipelines can share a cluster. All programs of a pipeline, and rpk/deploy, need the same
+    /// pipelines can share a cluster. All programs of a pipeline, and rpk/deploy.sh, need the same
     #[arg(long, env = "TICKPANDA_TOPIC_PREFIX", hide_env_values = true, default_value = "", value_parser = prefix, value_name = "TEXT")]
     pub topic_prefix: String,
 }

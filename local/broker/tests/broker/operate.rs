@@ -12,6 +12,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::protocol::StrBytes;
+use tickpanda_broker::TransformState;
 
 use crate::util::{Raw, batch, batch_at, name, start};
 
@@ -274,7 +275,11 @@ async fn a_topic_that_a_transform_works_on_keeps_its_partitions_and_may_change_i
     raw.call(&steps(&[("max.message.bytes", 0, Some("1000"))]), 1).await;
     let large = || batch(&[&[7; 2000]]);
     raw.produce("in", 0, large()).await;
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let state = || broker.transform_status().remove(0).partitions.remove(0).state;
+    crate::util::until("it has failed for that reason", || async {
+        matches!(state(), TransformState::Errored(why) if why.contains("max.message.bytes=1000"))
+    })
+    .await;
     assert_eq!(broker.watermarks("t"), [(0, 0)], "too large, and it stays where it is");
     raw.call(&steps(&[("max.message.bytes", 0, Some("5000"))]), 1).await;
     crate::util::until("it goes on", || async { broker.watermarks("t") == [(0, 1)] }).await;
