@@ -488,13 +488,19 @@ impl Group {
         }
     }
 
-    /// A sign of life; the answer says whether the member has to join again.
-    pub(crate) fn heartbeat(&mut self, who: &Identity, now: Instant) -> Result<(), GroupError> {
+    /// A member of this generation has shown that it lives.
+    fn sign_of_life(&mut self, who: &Identity, now: Instant) -> Result<(), GroupError> {
         self.know(who)?;
         self.is_current(who)?;
         if let Some(member) = self.members.get_mut(&who.member) {
             member.touch(now);
         }
+        Ok(())
+    }
+
+    /// A sign of life; the answer says whether the member has to join again.
+    pub(crate) fn heartbeat(&mut self, who: &Identity, now: Instant) -> Result<(), GroupError> {
+        self.sign_of_life(who, now)?;
         match self.phase {
             Phase::Empty => Err(GroupError::UnknownMember),
             Phase::Joining => Err(GroupError::RebalanceInProgress),
@@ -508,11 +514,7 @@ impl Group {
         if self.members.is_empty() && who.generation < 0 {
             return Ok(());
         }
-        self.know(who)?;
-        self.is_current(who)?;
-        if let Some(member) = self.members.get_mut(&who.member) {
-            member.touch(now);
-        }
+        self.sign_of_life(who, now)?;
         match self.phase {
             Phase::Empty => Err(GroupError::UnknownMember),
             Phase::Syncing => Err(GroupError::RebalanceInProgress),
