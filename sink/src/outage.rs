@@ -50,6 +50,8 @@ struct Seen {
     state: State,
     /// Users whose last try failed, each since when.
     failing: BTreeMap<u64, Instant>,
+    /// Whether it was said in this outage that we are not let in.
+    refused: bool,
 }
 
 /// What was seen last.
@@ -59,7 +61,8 @@ pub(crate) enum State {
     Unknown,
     /// It served, last at this moment.
     Serves(Instant),
-    /// Somebody has not been served since this moment; why, in the words of the first failure.
+    /// Somebody has not been served since this moment; why, in the words of the first failure, or of the
+    /// first refusal.
     Away(Instant, String),
 }
 
@@ -71,7 +74,8 @@ impl Outage {
 
     /// The same, with a counter for all tries that fail.
     pub(crate) fn counted(what: String, failures: Counter) -> Self {
-        let seen = Mutex::new(Seen { state: State::Unknown, failing: BTreeMap::new() });
+        let seen =
+            Mutex::new(Seen { state: State::Unknown, failing: BTreeMap::new(), refused: false });
         let shared = Shared { what, failures, users: AtomicU64::new(1), seen };
         Outage { shared: Arc::new(shared), me: 0 }
     }
@@ -88,6 +92,21 @@ impl Outage {
         }
     }
 
+    /// It answered a try, and does not let us in: a certificate, a name or a password. That is logged once
+    /// in an outage, and is its reason from then on, also where the outage began as another: only a change
+    /// of settings ends it.
+    pub(crate) fn refused(&self, error: &dyn Display) {
+        self.shared.failures.inc();
+        let now = Instant::now();
+        let mut seen = self.shared.lock();
+        seen.failing.entry(self.me).or_insert(now);
+        if !std::mem::replace(&mut seen.refused, true) {
+            let since = if let State::Away(since, _) = seen.state { since } else { now };
+            seen.state = State::Away(since, error.to_string());
+            warn!("{} does not let us in, trying again until it does: {error}", self.shared.what);
+        }
+    }
+
     /// How long this user's tries have been failing, if they are.
     pub(crate) fn lasts(&self) -> Option<Duration> {
         self.shared.lock().failing.get(&self.me).map(Instant::elapsed)
@@ -100,6 +119,7 @@ impl Outage {
         if !seen.failing.is_empty() {
             return;
         }
+        seen.refused = false;
         let before = std::mem::replace(&mut seen.state, State::Serves(Instant::now()));
         if let State::Away(since, _) = before {
             let lasted = since.elapsed().as_secs_f64();
@@ -132,7 +152,7 @@ impl Drop for Outage {
         let mut seen = self.shared.lock();
         let failed = seen.failing.remove(&self.me).is_some();
         if failed && seen.failing.is_empty() {
-            seen.state = State::Unknown;
+            (seen.state, seen.refused) = (State::Unknown, false);
         }
     }
 }
@@ -166,6 +186,23 @@ mod tests {
         other.failed(&"no");
         drop(other);
         assert_eq!(one.state(), State::Unknown, "nobody is left who knows");
+    }
+
+    #[test]
+    fn a_refusal_becomes_the_reason_of_an_outage_that_had_begun_without_one() {
+        let outage = Outage::new("it".to_owned());
+        outage.failed(&"gone");
+        let State::Away(since, _) = outage.state() else { panic!("{:?}", outage.state()) };
+        outage.refused(&"wrong password");
+        let refused = State::Away(since, "wrong password".to_owned());
+        assert_eq!(outage.state(), refused);
+        outage.failed(&"gone again");
+        outage.refused(&"wrong name");
+        assert_eq!(outage.state(), refused);
+        outage.served();
+        outage.failed(&"gone");
+        outage.refused(&"wrong name");
+        assert!(matches!(outage.state(), State::Away(_, why) if why == "wrong name"));
     }
 
     proptest! {

@@ -100,7 +100,16 @@ impl Settings {
     /// # Errors
     /// [`SinkError::Setting`].
     pub fn brokers(&self) -> Result<Brokers, SinkError> {
-        Ok(self.kafka.check(tickpanda_program::hide)?)
+        let brokers = self.kafka.check(tickpanda_program::hide)?;
+        // rskafka 0.6 takes what stands before the first colon for the name in the certificate.
+        let literal = brokers.addresses.iter().find(|address| address.starts_with('['));
+        if let (Some(address), true) = (literal, brokers.security.tls.is_some()) {
+            let problem = format!(
+                "{address}: the sink can't check a certificate against an IPv6 address; give the broker a name, here and in its own advertised address"
+            );
+            return Err(SinkError::Setting { name: "--brokers (KAFKA_BROKERS)", problem });
+        }
+        Ok(brokers)
     }
 
     /// Where and as whom to connect to the database.
@@ -161,6 +170,16 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"), "{error}");
             assert_eq!(error.exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_refused_only_where_a_certificate_would_be_checked_against_it() {
+        let brokers = ["--brokers", "broker.example:9092,[::1]:9093"];
+        assert!(parse(&brokers).unwrap().brokers().is_ok());
+        let error = parse(&[&brokers[..], &["--kafka-tls"]].concat()).unwrap().brokers();
+        let error = error.unwrap_err();
+        assert!(error.to_string().starts_with("--brokers (KAFKA_BROKERS): [::1]:9093"), "{error}");
+        assert_eq!(error.exit_code(), 2);
     }
 
     #[test]

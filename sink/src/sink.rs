@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,6 +179,7 @@ impl Sink {
                     now.tell_from(&view);
                     view = now;
                 }
+                Ok(Err(error)) if error.is_denied() => self.broker.refused(&error),
                 Ok(Err(error)) => self.broker.failed(&error),
                 Err(_) => self.broker.failed(&format!("no answer in {} s", LOOK.as_secs())),
             }
@@ -285,7 +287,7 @@ impl Sink {
     }
 
     /// Repeats work on the broker until it succeeds.
-    async fn retry<T>(&self, mut work: impl AsyncFnMut() -> Result<T, String>) -> T {
+    async fn retry<T, E: Display>(&self, mut work: impl AsyncFnMut() -> Result<T, E>) -> T {
         let mut attempt = 0u32;
         loop {
             match work().await {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tickpanda_kafka::KafkaError;
 use tracing::warn;
 
 use crate::decode::Feed;
@@ -35,20 +36,19 @@ impl View {
     /// Asks the broker.
     ///
     /// # Errors
-    /// In words, why it does not answer.
+    /// Why it does not answer.
     pub(crate) async fn look(
         kafka: &tickpanda_kafka::Client,
         settings: &Settings,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, KafkaError> {
         // Each time: behind the same address there may be another cluster now.
-        let id = kafka.cluster().await.map_err(|error| error.to_string())?.id;
+        let id = kafka.cluster().await?.id;
         let mut view =
             View { group: id.clone().unwrap_or_else(|| "?".to_owned()), ..View::default() };
         for (topic, feed) in topics(settings) {
             view.group.push('\0');
             view.group.push_str(&topic);
-            let found = kafka.topic(&topic).await.map_err(|error| error.to_string())?;
-            match found {
+            match kafka.topic(&topic).await? {
                 None => _ = view.missing.insert(topic),
                 Some(found) => {
                     let cluster = cluster_key(id.as_deref(), found.id);

@@ -11,7 +11,7 @@ pub struct RestartingVm {
     /// Its `log` is not used: the messages of every VM go to `logs`.
     config: VmConfig,
     logs: Arc<LogPipeline>,
-    /// `None` before the first batch and after a trap.
+    /// `None` before the first start and after a trap.
     vm: Option<Vm>,
 }
 

@@ -17,10 +17,19 @@ use crate::clock::now_ms;
 pub enum Trouble {
     /// The broker does not answer.
     Away,
+    /// It answers, and does not let us in: a certificate, a name or a password.
+    Denied,
     /// It does not have the topic, or not that partition.
     Missing(Arc<str>),
     /// It refuses the topic's records for another reason.
     Refused(Arc<str>),
+}
+
+impl Trouble {
+    /// Whether it is the broker's, whatever the topic.
+    fn is_of_all(&self) -> bool {
+        matches!(self, Trouble::Away | Trouble::Denied)
+    }
 }
 
 /// Lanes in trouble.
@@ -45,13 +54,14 @@ pub(super) type Lane = (Arc<str>, i32);
 impl Outages {
     /// Whether the broker answers, as far as anybody has tried.
     pub fn broker_answers(&self) -> bool {
-        !self.troubles().contains_key(&Trouble::Away)
+        !self.troubles().keys().any(Trouble::is_of_all)
     }
 
-    /// Since when no broker answers (milliseconds since the epoch), and why; `None` where one does.
+    /// Since when no broker answers us (milliseconds since the epoch), and why; `None` where one does. That
+    /// we are not let in says more than that another lane has not come as far.
     pub fn away(&self) -> Option<(i64, String)> {
         let troubles = self.troubles();
-        let since = troubles.get(&Trouble::Away)?;
+        let since = troubles.get(&Trouble::Denied).or_else(|| troubles.get(&Trouble::Away))?;
         let lasts = i64::try_from(since.began.elapsed().as_millis()).unwrap_or(i64::MAX);
         Some((now_ms().saturating_sub(lasts), since.why.clone()))
     }
@@ -81,6 +91,10 @@ impl Outages {
                 Trouble::Away => warn!(
                     %topic, partition, error = words,
                     "no broker takes records: they wait in the spool until one does"
+                ),
+                Trouble::Denied => warn!(
+                    %topic, partition, error = words,
+                    "no broker lets us in: records wait in the spool until one does"
                 ),
                 Trouble::Missing(_) => warn!(
                     %topic, partition, error = words,
@@ -115,7 +129,9 @@ fn leave(troubles: &mut BTreeMap<Trouble, Since>, lane: &Lane, but: Option<&Trou
         }
         let away_s = since.began.elapsed().as_secs_f32();
         match trouble {
-            Trouble::Away => info!(away_s, "the broker takes records again"),
+            // One has come of the other.
+            Trouble::Away | Trouble::Denied if but.is_some_and(Trouble::is_of_all) => {}
+            Trouble::Away | Trouble::Denied => info!(away_s, "the broker takes records again"),
             Trouble::Missing(topic) => info!(%topic, away_s, "the topic is there again"),
             Trouble::Refused(topic) => info!(%topic, away_s, "the broker takes records again"),
         }
@@ -148,5 +164,21 @@ mod tests {
         outages.served(&lane("raw", 1));
         assert_eq!(outages.list(), []);
         outages.served(&lane("raw", 1));
+    }
+
+    #[test]
+    fn a_broker_that_is_back_and_does_not_let_us_in_is_told_as_such() {
+        let outages = Outages::default();
+        for partition in 0..2 {
+            outages.failed(&lane("raw", partition), &Trouble::Away, "refused");
+        }
+        outages.failed(&lane("raw", 1), &Trouble::Denied, "wrong password");
+        assert_eq!(outages.list(), [Trouble::Away, Trouble::Denied]);
+        assert!(outages.away().is_some_and(|(_, why)| why == "wrong password"));
+        outages.failed(&lane("raw", 0), &Trouble::Denied, "wrong password");
+        assert_eq!(outages.list(), [Trouble::Denied]);
+        assert!(!outages.broker_answers());
+        (0..2).for_each(|partition| outages.served(&lane("raw", partition)));
+        assert_eq!(outages.away(), None);
     }
 }

@@ -41,8 +41,8 @@ impl Refusal {
         let words = error.to_string();
         let trouble = match error {
             _ if error.is_too_large() => return Self::TooLarge(words),
-            // Who won't have us takes nothing, whatever the topic.
-            _ if error.is_silence() || error.is_denied() => Trouble::Away,
+            _ if error.is_denied() => Trouble::Denied,
+            _ if error.is_silence() => Trouble::Away,
             _ if error.is_missing() => Trouble::Missing(topic.into()),
             _ => Trouble::Refused(topic.into()),
         };
@@ -99,7 +99,7 @@ mod tests {
         let Err(refusal) = cluster.connect("raw", 0).await else { panic!("nobody listens") };
         assert!(matches!(refusal, Refusal::Trouble(Trouble::Away, _)), "{refusal:?}");
         let denied = KafkaError::Sasl { broker: "b:1".into(), problem: "no".into() };
-        let expected = Refusal::Trouble(Trouble::Away, denied.to_string());
+        let expected = Refusal::Trouble(Trouble::Denied, denied.to_string());
         assert_eq!(Refusal::of(&denied, "raw"), expected);
         let missing = KafkaError::UnknownTopic { topic: "raw".into() };
         let expected = Trouble::Missing("raw".into());

@@ -76,7 +76,8 @@ start() {
       "${java[@]}" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$data/server.properties" >"$data/format.log" 2>&1 ||
         { cat "$data/format.log" >&2; exit 1; }
     fi
-    "${java[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=info kafka.Kafka "$data/server.properties" >"$data/broker.log" 2>&1 </dev/null &
+    : >"$data/broker.log" # the one before said that it had started, too
+    "${java[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=info kafka.Kafka "$data/server.properties" >>"$data/broker.log" 2>&1 </dev/null &
     echo $! >"$data/pid"
     for _ in $(seq 600); do
       ! grep -q 'Kafka Server started' "$data/broker.log" || break

@@ -1,7 +1,8 @@
 //! A real Apache Kafka broker of one node, on free ports, in a folder of its own.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -11,6 +12,9 @@ use crate::tools;
 
 /// The version that `peers/kafka.sh` fetches.
 pub(crate) const VERSION: &str = "4.3.1";
+
+/// Longer than a killed process needs to be gone.
+const GONE: Duration = Duration::from_secs(10);
 
 /// A broker's data, whether it runs or not. Stopped, and its data deleted, at the end.
 pub(crate) struct Apache {
@@ -28,7 +32,7 @@ impl Apache {
     /// The same, where the lines depend on the ports for plain text and for the controller.
     pub(crate) async fn start_with(extra: impl FnOnce(u16, u16) -> String) -> Result<Self> {
         let folder = tempfile::tempdir().context("a folder for Kafka")?;
-        let (port, controller) = (tools::free_port()?, tools::free_port()?);
+        let [port, controller] = tools::free_ports()?;
         std::fs::write(folder.path().join("extra.properties"), extra(port, controller))?;
         let apache = Apache { folder, port, controller };
         apache.again().await?;
@@ -67,10 +71,16 @@ impl Drop for Apache {
     fn drop(&mut self) {
         let pid = std::fs::read_to_string(self.folder.path().join("kafka/pid"));
         if let Ok(pid) = pid {
-            let kill = std::process::Command::new("kill").args(["-9", pid.trim()]).status();
-            if kill.is_ok_and(|status| status.success()) {
-                // Its files are deleted next.
-                std::thread::sleep(Duration::from_millis(100));
+            let kill = |signal| {
+                let mut kill = std::process::Command::new("kill");
+                kill.args([signal, pid.trim()]).stderr(Stdio::null()).status()
+            };
+            let deadline = Instant::now() + GONE;
+            let mut there = kill("-9").is_ok_and(|status| status.success());
+            // Its files are deleted next.
+            while there && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+                there = kill("-0").is_ok_and(|status| status.success());
             }
         }
     }
@@ -84,7 +94,7 @@ pub(crate) async fn tool(class: &str, args: &[&str]) -> Result<String> {
 
 /// The jars' folder, for a program that is compiled against them.
 pub(crate) async fn jars() -> Result<PathBuf> {
-    tools::output(script().await?.arg("fetch")).await?;
+    tools::fetched(script().await?.arg("fetch")).await?;
     Ok(tools::cache("kafka")?.join(format!("libs-{VERSION}")))
 }
 

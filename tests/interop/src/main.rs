@@ -13,6 +13,7 @@
 //! | [`rpk`] | `rpk/deploy` with a stand-in for rpk that speaks through Redpanda's Go clients |
 //! | [`compose`] | `docker-compose.yml` on a real Docker engine |
 //! | [`apache`] | a real Apache Kafka broker |
+//! | [`local`] | the local broker as a process |
 //! | [`table`] | the rows: peer, version, what was done, whether it passed |
 //! | [`tools`] | fetching the peers, running them |
 //! | [`topics`] | creating our topics as `rpk/topics.conf` has them |
@@ -22,6 +23,7 @@ mod apache;
 mod clients;
 mod compose;
 mod kafka;
+mod local;
 mod rpk;
 mod secured;
 mod table;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::tools::NotToBeHad;
+
 /// What came of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
@@ -74,6 +76,16 @@ impl Table {
         self.push(&peer, what.into(), Duration::ZERO, Outcome::Skipped(why.to_string()));
     }
 
+    /// What could not be begun: told as skipped where it is not to be had here, as failed where the fault is
+    /// ours.
+    pub(crate) fn not_begun(&mut self, peer: &str, what: impl Into<String>, why: &anyhow::Error) {
+        if why.is::<NotToBeHad>() {
+            return self.skip(peer, what, format!("{why:#}"));
+        }
+        let failed = Outcome::Failed(format!("{why:#}"));
+        self.push(&Peer::new(peer, "–"), what.into(), Duration::ZERO, failed);
+    }
+
     fn push(&mut self, peer: &Peer, what: String, took: Duration, outcome: Outcome) {
         let row =
             Row { peer: peer.name.clone(), version: peer.version.clone(), what, took, outcome };
@@ -81,9 +93,10 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether no check failed; what was skipped is no failure.
+    /// Whether no check failed; what was skipped is no failure, but something must have been tried.
     pub(crate) fn all_passed(&self) -> bool {
-        !self.rows.iter().any(|row| matches!(row.outcome, Outcome::Failed(_)))
+        let is = |wanted: fn(&Outcome) -> bool| self.rows.iter().any(|row| wanted(&row.outcome));
+        is(|it| *it == Outcome::Passed) && !is(|it| matches!(it, Outcome::Failed(_)))
     }
 }
 
@@ -129,14 +142,21 @@ mod tests {
     async fn a_check_that_fails_or_panics_is_a_row_that_did_not_pass() {
         let mut table = Table::default();
         let peer = Peer::new("peer", "1.0");
-        table.check(&peer, "works", async { Ok(()) }).await;
         table.skip("other", "anything", "not to be had");
+        assert!(!table.all_passed(), "nothing was tried");
+        table.check(&peer, "works", async { Ok(()) }).await;
+        table.not_begun(
+            "other",
+            "more",
+            &anyhow::Error::new(NotToBeHad).context("no such package"),
+        );
         assert!(table.all_passed());
         table.check(&peer, "fails", async { anyhow::bail!("a | reason") }).await;
         assert!(!table.all_passed());
         table.check(&peer, "panics", async { panic!("on purpose") }).await;
+        table.not_begun("other", "everything", &anyhow::anyhow!("its own code does not compile"));
         let text = table.to_string();
         assert!(text.contains("| peer | 1.0 | fails | 0.0 s | **NO**: a   reason |"), "{text}");
-        assert!(text.ends_with("1 passed, 2 failed, 1 skipped"), "{text}");
+        assert!(text.ends_with("1 passed, 3 failed, 2 skipped"), "{text}");
     }
 }

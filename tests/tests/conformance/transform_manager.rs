@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use tickpanda_broker::TransformState;
 use tickpanda_host::processor::{Processor, ProcessorState, Timing, Todo};
 
 use crate::cluster::{Cluster, record, spec, until};
@@ -16,6 +17,8 @@ fn fails_and_restarts_after(it: &mut Processor, now: Instant, rest: Duration) ->
     let just_before = now + rest - Duration::from_millis(1);
     assert_eq!(it.todo(just_before), Todo::Wait(now + rest));
     assert_eq!(it.state(), ProcessorState::Errored);
+    assert_eq!(it.todo(now + rest), Todo::Start);
+    it.started(now + rest);
     assert_eq!(it.todo(now + rest), Todo::Wait(now + rest + START_DELAY));
     assert_eq!(it.state(), ProcessorState::Inactive);
     now + rest
@@ -38,6 +41,21 @@ fn the_rest_begins_anew_after_an_hour_without_a_failure() {
     let now = fails_and_restarts_after(&mut it, Instant::now(), second);
     it.loaded(&[None], 0);
     fails_and_restarts_after(&mut it, now + Duration::from_secs(3600), second);
+}
+
+/// `rpk transform list` shows it before anybody has written a record.
+#[tokio::test]
+async fn a_guest_that_panics_in_main_fails_on_every_partition_without_any_input() {
+    let cluster = Cluster::start_resting_long(&[("foo", 2), ("bar", 1)]).await;
+    cluster.deploy("setup-panic", "foo", &["bar"]).await;
+    for partition in 0..2 {
+        until("it has failed", || {
+            let status = cluster.status("setup-panic", partition);
+            assert_ne!(status.state, TransformState::Running);
+            matches!(status.state, TransformState::Errored(why) if why.contains("failed at start"))
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

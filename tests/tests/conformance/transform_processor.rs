@@ -211,6 +211,8 @@ impl Rig {
         self.commits.kept(&written);
         if refusing.is_some() {
             self.now += self.processor.failed(self.now);
+            assert_eq!(self.processor.todo(self.now), Todo::Start);
+            self.processor.started(self.now);
             assert!(matches!(self.processor.todo(self.now), Todo::Wait(_)));
             self.now += Duration::from_secs(3);
             assert_eq!(self.processor.todo(self.now), Todo::Load);

@@ -1,11 +1,16 @@
 //! Answers: JSON, and errors in the form in which Redpanda's server gives them.
 
+use std::time::Duration;
+
+use axum::body::to_bytes;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::error::BrokerError;
+
+const JSON: &str = "application/json";
 
 /// One answer a connection, so that a connection's life can be bounded whatever its client does.
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response {
@@ -24,7 +29,7 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_string(&self.0) {
-            Ok(json) => found("application/json", json),
+            Ok(json) => found(JSON, json),
             Err(error) => Refused::fault(&error.to_string()).into_response(),
         }
     }
@@ -35,8 +40,20 @@ pub(super) struct Done;
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
-        found("application/json", String::new())
+        found(JSON, String::new())
     }
+}
+
+/// The same in JSON, where axum has refused a request (its path, its query, its body) in plain text.
+pub(super) async fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|it| it == JSON);
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let said = to_bytes(response.into_body(), 4096).await.unwrap_or_default();
+    let message = String::from_utf8_lossy(&said).into_owned();
+    Refused { status, message }.into_response()
 }
 
 /// What was not done, and why.
@@ -56,6 +73,12 @@ impl Refused {
     pub(super) fn large(most: usize) -> Self {
         let message = format!("the request has more than {most} bytes");
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, message }
+    }
+
+    /// The request took too long to come.
+    pub(super) fn late(within: Duration) -> Self {
+        let message = format!("the request did not come within {} s", within.as_secs());
+        Self { status: StatusCode::REQUEST_TIMEOUT, message }
     }
 
     /// There is no such thing.
@@ -108,6 +131,6 @@ impl IntoResponse for Refused {
         // Spaces and all: rpk shows it as it is.
         let message = serde_json::Value::from(self.message);
         let body = format!(r#"{{"message": {message}, "code": {code}}}"#);
-        answer(self.status, "application/json", body)
+        answer(self.status, JSON, body)
     }
 }

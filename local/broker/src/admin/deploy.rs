@@ -3,7 +3,7 @@
 //! The answer comes when the transform is kept, not when it runs: a module that passes the
 //! deploy's parser and can't be compiled is deployed, and shown as `unknown`.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -20,11 +20,15 @@ use crate::storage::millis;
 /// What is read at all. A module that is only somewhat too large gets the broker's own answer.
 const MOST: usize = 32 << 20;
 
+/// So long a module may take to come: meanwhile another deploy may wait for its turn.
+const UPLOAD: Duration = Duration::from_secs(30);
+
 /// `POST /v1/transform/deploy`
 pub(super) async fn deploy(State(admin): State<Admin>, body: Body) -> Result<Done, Refused> {
     // Nobody closes it.
     let _turn = admin.deploys.acquire().await;
-    let body = to_bytes(body, MOST).await.map_err(|error| {
+    let read = tokio::time::timeout(UPLOAD, to_bytes(body, MOST)).await;
+    let body = read.map_err(|_| Refused::late(UPLOAD))?.map_err(|error| {
         tracing::info!(%error, "a deploy that could not be read");
         Refused::large(MOST)
     })?;

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::map_response;
 use axum::routing::{delete, get, post, put};
 use tickpanda_host::Limits;
 use tokio::net::TcpListener;
@@ -122,5 +123,6 @@ fn routes(admin: Admin) -> Router {
         .route("/public_metrics", get(metrics::page))
         .fallback(missing)
         .method_not_allowed_fallback(missing)
+        .layer(map_response(answer::in_json))
         .with_state(admin)
 }

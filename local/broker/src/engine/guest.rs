@@ -45,12 +45,19 @@ impl Guest {
         Ok(())
     }
 
+    /// Starts a VM where there is none: a guest that can't start is found out before there is input.
+    pub(super) fn start(&mut self) -> Result<(), HostError> {
+        self.running()?.start().map(drop)
+    }
+
     /// Has one batch transformed, in a new VM where there is none.
     pub(super) fn transform(&mut self, batch: &Batch, out: &mut Outputs) -> Result<(), HostError> {
-        match &mut self.vm {
-            Some(vm) => vm.transform(batch, out),
-            // No batch is read before the module is compiled.
-            None => Err(HostError::Ended { transform: self.deployment.name.clone() }),
-        }
+        self.running()?.transform(batch, out)
+    }
+
+    fn running(&mut self) -> Result<&mut RestartingVm, HostError> {
+        // Nothing is started before the module is compiled.
+        let ended = || HostError::Ended { transform: self.deployment.name.clone() };
+        self.vm.as_mut().ok_or_else(ended)
     }
 }

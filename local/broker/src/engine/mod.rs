@@ -39,6 +39,7 @@ mod worker;
 pub(crate) use change::Plan;
 pub(crate) use code::Code;
 pub(crate) use deployment::Change;
+pub(crate) use logs::TOPIC as TRANSFORM_LOGS;
 pub(crate) use progress::CommittedOffset;
 pub use refusal::Refusal;
 pub use spec::{StartFrom, TransformSpec, TransformTiming};
@@ -185,9 +186,17 @@ impl Engine {
         partitions.collect()
     }
 
-    /// The name of a transform that reads or writes this topic.
-    pub(crate) fn user_of(&self, topic: &str) -> Option<String> {
-        self.find(|it| it.uses(topic))
+    /// Does something with a topic that no transform reads or writes. None is deployed meanwhile.
+    pub(crate) fn unless_used<T>(
+        &self,
+        topic: &str,
+        work: impl FnOnce() -> Result<T, BrokerError>,
+    ) -> Result<T, BrokerError> {
+        let _changes = self.changes();
+        match self.find(|it| it.uses(topic)) {
+            Some(transform) => Err(BrokerError::TopicInUse { topic: topic.to_owned(), transform }),
+            None => work(),
+        }
     }
 
     /// The name of a transform that reads the topic.

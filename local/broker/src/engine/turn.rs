@@ -77,6 +77,14 @@ impl Worker {
         Ok(())
     }
 
+    /// Part of every start attempt, whether there is input or not.
+    pub(super) fn start_guest(&mut self, index: usize) {
+        match self.guest.start() {
+            Ok(()) => self.processors[index].started(Instant::now()),
+            Err(error) => self.fail(index, &error.into()),
+        }
+    }
+
     /// The log no longer begins, or ends, where this partition was.
     fn skip(&mut self, index: usize, from: i64, to: i64) {
         tracing::warn!(

@@ -144,6 +144,10 @@ impl Worker {
                 self.create();
                 true
             }
+            Todo::Start => {
+                self.start_guest(index);
+                true
+            }
             Todo::Load => {
                 // What was written and not yet kept need not be done again.
                 self.commit();
@@ -162,7 +166,7 @@ impl Worker {
         let polls = self.timing.idle_poll.is_some();
         let turns = self.processors.iter_mut().filter_map(|processor| match processor.todo(now) {
             Todo::Wait(at) => Some(at),
-            Todo::Create | Todo::Load => Some(now),
+            Todo::Create | Todo::Start | Todo::Load => Some(now),
             Todo::Read(_) => polls.then_some(now),
         });
         turns.chain(self.commits.due()).chain(self.shared.logs.due()).min()

@@ -96,9 +96,17 @@ impl OffsetStore {
         if commits.is_empty() {
             return Ok(());
         }
+        let before = known.cloned();
         let offsets = groups.entry(group.to_owned()).or_default();
         offsets.extend(commits.into_iter().map(|c| ((c.topic, c.partition), c.committed)));
-        Ok(self.save(&groups)?)
+        self.save(&groups).inspect_err(|_| {
+            // Nobody may be told of an offset that a restart would not know.
+            match before {
+                Some(before) => _ = groups.insert(group.to_owned(), before),
+                None => _ = groups.remove(group),
+            }
+        })?;
+        Ok(())
     }
 
     fn save(&self, groups: &BTreeMap<String, Offsets>) -> io::Result<()> {
@@ -154,5 +162,33 @@ impl OffsetStore {
     pub(super) fn offsets(&self, group: &str) -> Offsets {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.get(group).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_that_could_not_be_written_is_told_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("offsets.json");
+        let store = OffsetStore::load(path.clone()).unwrap();
+        let commit = |offset| {
+            let committed = Committed { offset, metadata: String::new() };
+            vec![Commit { topic: Uuid::from_u128(1), partition: 0, committed }]
+        };
+        let kept = |group: &str| {
+            store.offsets(group).into_values().map(|committed| committed.offset).collect::<Vec<_>>()
+        };
+        store.commit("g", commit(7)).unwrap();
+        // A folder can't be replaced by a file.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        for group in ["g", "new"] {
+            assert!(matches!(store.commit(group, commit(9)), Err(CommitError::Io(_))));
+        }
+        assert_eq!((kept("g"), kept("new")), (vec![7], vec![]));
+        assert_eq!(store.names(), ["g"]);
     }
 }

@@ -88,7 +88,7 @@ async fn answer(
         .map_err(|e| broken(&e))?;
     if !shape.fits(&request, version) {
         return Err(Broken::Request(format!(
-            "{:?} v{version} is cut short or too long",
+            "{:?} v{version} is cut short, or has too many elements",
             shape.key
         )));
     }

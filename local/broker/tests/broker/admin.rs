@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::DeleteTopicsRequest;
 use rskafka::client::partition::Compression;
 use serde_json::{Value, json};
 use tickpanda_broker::{
@@ -11,7 +13,9 @@ use tickpanda_broker::{
 };
 
 use crate::transform::{IDENTITY, tee};
-use crate::util::{Raw, batch, batch_at, copy_dir, partition, read_from, record, until, value};
+use crate::util::{
+    Raw, batch, batch_at, copy_dir, name, partition, read_from, record, until, value,
+};
 
 /// A client of the Admin API.
 struct Client {
@@ -734,6 +738,30 @@ async fn what_rpk_asks_on_the_way_is_true_and_what_is_not_there_says_so() {
         assert_eq!((status, &body["code"]), (404, &json!(404)), "{method} {path}: {body}");
         assert!(body["message"].as_str().unwrap().starts_with("Not found: "), "{body}");
     }
+    // What is refused before any of this is asked is told in the same form.
+    for (method, path, body, status) in [
+        ("GET", "/v1/cluster_config?key=a&key=b", Vec::new(), 400),
+        ("GET", "/v1/brokers/%ff", Vec::new(), 400),
+        ("PUT", "/v1/transform/t/meta", vec![b' '; 3 << 20], 413),
+    ] {
+        let (answered, told) = client.call(method, path, body).await;
+        assert_eq!((answered, &told["code"]), (status, &json!(status)), "{method} {path}: {told}");
+        assert!(told["message"].as_str().is_some_and(|why| !why.is_empty()), "{told}");
+    }
+    broker.shutdown().await.unwrap();
+}
+
+/// Redpanda lets no client write to it or delete it, whatever its rights.
+#[tokio::test]
+async fn only_transforms_write_to_their_log_and_nobody_deletes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = topics(dir.path()).await;
+    let mut raw = Raw::connect(broker.addr()).await;
+    let denied = ResponseError::TopicAuthorizationFailed.code();
+    assert_eq!(raw.produce(LOGS, 0, batch(&[b"forged"])).await.error_code, denied);
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![name(LOGS)]);
+    assert_eq!(raw.call(&request, 4).await.responses[0].error_code, denied);
+    assert_eq!(broker.watermarks(LOGS), [(0, 0)]);
     broker.shutdown().await.unwrap();
 }
 

@@ -3,9 +3,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages as m;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
@@ -129,6 +134,45 @@ async fn a_topic_asked_for_a_thousand_times_is_described_once() {
     let answer = raw.call(&MetadataRequest::default().with_topics(Some(topics)), 4).await;
     let names: Vec<_> = answer.topics.iter().filter_map(|topic| topic.name.as_ref()).collect();
     assert_eq!(names, [&name("t"), &name("u")]);
+}
+
+/// What an answer holds is a hundred to ten thousand times as long as what asks for it.
+#[tokio::test]
+async fn what_is_asked_for_a_thousand_times_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    broker.create_topic("t", 2, &[]).unwrap();
+    let mut raw = Raw::connect(broker.addr()).await;
+    let group = m::GroupId(StrBytes::from_static_str("g"));
+
+    let groups = vec![group.clone(); 1000];
+    let request = m::DescribeGroupsRequest::default().with_groups(groups);
+    assert_eq!(raw.call(&request, 5).await.groups.len(), 1);
+
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(StrBytes::from_static_str("t"));
+    let request = m::DescribeConfigsRequest::default().with_resources(vec![resource; 1000]);
+    assert_eq!(raw.call(&request, 4).await.results.len(), 1);
+
+    let offsets = OffsetFetchRequestTopics::default().with_name(name("t"));
+    let offsets = offsets.with_partition_indexes([[0, 1]; 500].concat());
+    let of_group =
+        OffsetFetchRequestGroup::default().with_group_id(group).with_topics(Some(vec![offsets; 2]));
+    let request = m::OffsetFetchRequest::default().with_groups(vec![of_group; 10]);
+    let answer = raw.call(&request, 8).await;
+    assert_eq!(answer.groups.len(), 1);
+    let told = answer.groups[0].topics.iter().map(|topic| topic.partitions.len());
+    assert_eq!(told.sum::<usize>(), 2);
+
+    // Kafka answers each, and looks for a time only once.
+    let asked = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(1);
+    let topic = ListOffsetsTopic::default().with_name(name("t")).with_partitions(vec![asked; 1000]);
+    let request = m::ListOffsetsRequest::default().with_topics(vec![topic]);
+    let answer = raw.call(&request, 7).await;
+    let codes = answer.topics[0].partitions.iter().map(|partition| partition.error_code);
+    let refused = codes.filter(|code| *code == ResponseError::InvalidRequest.code()).count();
+    assert_eq!(refused, 999);
 }
 
 #[tokio::test]

@@ -125,6 +125,7 @@ impl World {
         match self.processor.todo(self.now) {
             Todo::Wait(_) => {}
             Todo::Create => self.processor.created(self.now),
+            Todo::Start => self.processor.started(self.now),
             Todo::Load => {
                 self.commits.found(&PartitionCommit { partition: 0, outputs: self.kept.clone() });
                 self.processor.loaded(&self.kept, 0);

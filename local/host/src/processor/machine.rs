@@ -26,6 +26,8 @@ pub enum Todo {
     Wait(Instant),
     /// Compile and link the module again, then [`Processor::created`] or [`Processor::not_created`].
     Create,
+    /// Start the guest if it does not run, up to its first read, then [`Processor::started`] or [`Processor::failed`].
+    Start,
     /// Read what is kept, then [`Processor::loaded`] or [`Processor::failed`].
     Load,
     /// Read the input from this offset, and transform and write what is there; report with [`Processor::written`],
@@ -45,6 +47,7 @@ pub struct Processor {
 #[derive(Clone, Debug)]
 enum Phase {
     Unknown { until: Instant },
+    Starting,
     Inactive { until: Instant },
     Running { progress: Progress, poll_at: Option<Instant> },
     Errored { until: Instant },
@@ -53,8 +56,7 @@ enum Phase {
 impl Processor {
     /// The module is compiled; this is the first start attempt.
     pub fn new(timing: Timing, now: Instant) -> Self {
-        let phase = Phase::Inactive { until: now + timing.start_delay };
-        Self { timing, phase, backoff: Backoff::new(now), failures: 0 }
+        Self { timing, phase: Phase::Starting, backoff: Backoff::new(now), failures: 0 }
     }
 
     /// The module is not compiled yet, which is what there is to do first.
@@ -66,7 +68,7 @@ impl Processor {
     pub fn state(&self) -> ProcessorState {
         match self.phase {
             Phase::Unknown { .. } => ProcessorState::Unknown,
-            Phase::Inactive { .. } => ProcessorState::Inactive,
+            Phase::Starting | Phase::Inactive { .. } => ProcessorState::Inactive,
             Phase::Running { .. } => ProcessorState::Running,
             Phase::Errored { .. } => ProcessorState::Errored,
         }
@@ -77,13 +79,15 @@ impl Processor {
         self.failures
     }
 
-    /// What to do next. A rest that is over is followed by a start attempt.
+    /// What to do next. A rest that is over is followed by a start attempt; that the guest starts is part of it, so one
+    /// that can't start fails also where there is no input.
     pub fn todo(&mut self, now: Instant) -> Todo {
         if matches!(self.phase, Phase::Errored { until } if until <= now) {
-            self.start(now);
+            self.attempt(now);
         }
         match &self.phase {
             Phase::Unknown { until } if *until <= now => Todo::Create,
+            Phase::Starting => Todo::Start,
             Phase::Inactive { until } if *until <= now => Todo::Load,
             Phase::Unknown { until } | Phase::Inactive { until } | Phase::Errored { until } => {
                 Todo::Wait(*until)
@@ -93,9 +97,9 @@ impl Processor {
         }
     }
 
-    fn start(&mut self, now: Instant) {
+    fn attempt(&mut self, now: Instant) {
         self.backoff.started(now);
-        self.phase = Phase::Inactive { until: now + self.timing.start_delay };
+        self.phase = Phase::Starting;
     }
 
     /// The module could not be compiled or linked; how long until it is tried again.
@@ -107,7 +111,12 @@ impl Processor {
 
     /// The module is compiled at last.
     pub fn created(&mut self, now: Instant) {
-        self.start(now);
+        self.attempt(now);
+    }
+
+    /// The guest runs; what is kept is read one commit interval later.
+    pub fn started(&mut self, now: Instant) {
+        self.phase = Phase::Inactive { until: now + self.timing.start_delay };
     }
 
     /// What is kept was read: for each output the offset behind the last batch that is done, or nothing. Then it begins
@@ -147,7 +156,7 @@ impl Processor {
         }
     }
 
-    /// Reading, transforming or writing failed; how long it rests. Then it begins with what is kept.
+    /// Starting, reading, transforming or writing failed; how long it rests. Then it begins with what is kept.
     pub fn failed(&mut self, now: Instant) -> Duration {
         self.failures += 1;
         let rest = self.backoff.failed(&self.timing, now);
@@ -172,6 +181,8 @@ mod tests {
     fn it_runs_one_commit_interval_after_a_start_and_begins_with_what_is_kept() {
         let start = Instant::now();
         let mut it = Processor::new(Timing::broker(), start);
+        assert_eq!((it.todo(start), it.state()), (Todo::Start, Inactive));
+        it.started(start);
         for (at, todo, state) in [
             (0, Todo::Wait(start + 3 * SECOND), Inactive),
             (2, Todo::Wait(start + 3 * SECOND), Inactive),
@@ -189,11 +200,12 @@ mod tests {
 
         // After a failure what was written but is not kept is done again.
         assert_eq!(it.failed(now), SECOND);
-        for (after, todo, state) in [
-            (0, Todo::Wait(now + SECOND), Errored),
-            (1, Todo::Wait(now + 4 * SECOND), Inactive),
-            (4, Todo::Load, Inactive),
-        ] {
+        assert_eq!((it.todo(now), it.state()), (Todo::Wait(now + SECOND), Errored));
+        assert_eq!((it.todo(now + SECOND), it.state()), (Todo::Start, Inactive));
+        it.started(now + SECOND);
+        for (after, todo, state) in
+            [(1, Todo::Wait(now + 4 * SECOND), Inactive), (4, Todo::Load, Inactive)]
+        {
             assert_eq!(
                 (it.todo(now + after * SECOND), it.state()),
                 (todo, state),
@@ -224,13 +236,30 @@ mod tests {
     fn prompt_waits_for_nothing_but_after_failures() {
         let now = Instant::now();
         let mut it = Processor::new(Timing::prompt(), now);
+        assert_eq!(it.todo(now), Todo::Start);
+        it.started(now);
         assert_eq!(it.todo(now), Todo::Load);
         it.loaded(&[None], 5);
         it.idle(now, 1.0);
         assert_eq!(it.todo(now), Todo::Read(5));
         assert_eq!(it.failed(now), SECOND);
+        assert_eq!(it.todo(now + SECOND), Todo::Start);
+        it.started(now + SECOND);
         assert_eq!(it.todo(now + SECOND), Todo::Load);
         assert_eq!(it.failed(now + SECOND), 2 * SECOND, "also where loading fails");
+    }
+
+    #[test]
+    fn a_guest_that_does_not_start_rests_and_is_started_again_without_the_wait_before_running() {
+        let mut now = Instant::now();
+        let mut it = Processor::new(Timing::broker(), now);
+        for rest in [1, 2, 4] {
+            assert_eq!(it.todo(now), Todo::Start);
+            assert_eq!(it.failed(now), rest * SECOND);
+            assert_eq!((it.todo(now), it.state()), (Todo::Wait(now + rest * SECOND), Errored));
+            now += rest * SECOND;
+        }
+        assert_eq!(it.failures(), 3);
     }
 
     #[test]
@@ -246,6 +275,8 @@ mod tests {
         }
         let now = start + 120 * SECOND;
         it.created(now);
+        assert_eq!((it.todo(now), it.state()), (Todo::Start, Inactive));
+        it.started(now);
         assert_eq!((it.todo(now), it.state()), (Todo::Wait(now + 3 * SECOND), Inactive));
     }
 

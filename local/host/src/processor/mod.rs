@@ -6,10 +6,10 @@
 //! broker's semantics by asking a [`Processor`] what to do and telling it what became of it:
 //!
 //! ```text
-//!              start attempt       one commit interval, then the kept offsets
+//!          start attempt: the guest's main     one commit interval, then the kept offsets
 //!  not_created ──────────────▶ inactive ───────────────────────────▶ running ──▶ read, transform, write
-//!      ▲  30 s  │                  ▲                                    │  ▲          │ written, output by output
-//!      └────────┘                  │  1, 2, 4 … 30 s                    │  └──────────┘
+//!      ▲  30 s  │               │  ▲                                    │  ▲          │ written, output by output
+//!      └────────┘        failed ▼  │  1, 2, 4 … 30 s                    │  └──────────┘
 //!                               errored ◀──────── failed ───────────────┘      Commits ── every 3 s ──▶ kept
 //! ```
 //!

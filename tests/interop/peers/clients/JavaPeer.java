@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -137,6 +138,7 @@ public class JavaPeer {
 
     static class Member implements AutoCloseable {
         final KafkaConsumer<byte[], byte[]> consumer;
+        final List<String> values = new ArrayList<>();
         int read;
 
         Member(JsonNode c) {
@@ -146,7 +148,10 @@ public class JavaPeer {
         }
 
         void poll() {
-            read += consumer.poll(Duration.ofMillis(50)).count();
+            for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(50))) {
+                read++;
+                values.add(r.value() == null ? null : new String(r.value(), StandardCharsets.UTF_8));
+            }
         }
 
         List<Integer> has() {
@@ -194,6 +199,57 @@ public class JavaPeer {
             answer.put("read", a.read);
         }
         return answer;
+    }
+
+    // Reads until there are so many records, and commits what it has after each poll.
+    static Map<String, Object> follow(JsonNode c) {
+        try (Member a = new Member(c)) {
+            until(() -> "it has read " + a.read, () -> a.read >= c.get("count").asInt(), () -> {
+                int before = a.read;
+                a.poll();
+                if (a.read > before) {
+                    a.consumer.commitSync();
+                }
+            });
+            return Map.of("values", a.values);
+        }
+    }
+
+    // A transaction, committed or aborted, once its records are on the broker.
+    static Map<String, Object> transact(JsonNode c) throws Exception {
+        Map<String, Object> settings = Map.of("bootstrap.servers", brokers, "transactional.id", "foreign");
+        try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            for (JsonNode r : c.get("records")) {
+                producer.send(new ProducerRecord<>(
+                    c.get("topic").asText(), c.get("partition").asInt(), null, unhex(r.get("value"))));
+            }
+            producer.flush();
+            if (c.get("commit").asBoolean()) {
+                producer.commitTransaction();
+            } else {
+                producer.abortTransaction();
+            }
+            return Map.of();
+        }
+    }
+
+    // Sends numbers, one each 20 ms.
+    static Map<String, Object> drip(JsonNode c) throws Exception {
+        Map<String, Object> settings = Map.of("bootstrap.servers", brokers, "enable.idempotence", true);
+        try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
+            List<Future<RecordMetadata>> sent = new ArrayList<>();
+            for (int n = 0; n < c.get("count").asInt(); n++) {
+                byte[] value = Integer.toString(n).getBytes(StandardCharsets.UTF_8);
+                sent.add(producer.send(new ProducerRecord<>(c.get("topic").asText(), 0, null, value)));
+                Thread.sleep(20);
+            }
+            for (var one : sent) {
+                get(one);
+            }
+            return Map.of();
+        }
     }
 
     static Map<String, Object> described(JsonNode c) throws Exception {
@@ -308,6 +364,12 @@ public class JavaPeer {
                 return time(c);
             case "group":
                 return group(c);
+            case "follow":
+                return follow(c);
+            case "transact":
+                return transact(c);
+            case "drip":
+                return drip(c);
             case "committed":
                 return committed(c);
             case "groups":

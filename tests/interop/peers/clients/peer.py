@@ -63,6 +63,20 @@ def rebalance(join, partitions, count, state):
     return {"read": a.read, "again": again, "first": first, "shared": shared, "last": last, **described}
 
 
+def follow(member, count):
+    """Reads until there are `count` records, and commits what it has after each poll."""
+
+    def step():
+        before = member.read
+        member.poll()
+        if member.read > before:
+            member.commit()
+
+    until(lambda: f"it has read {member.read}", lambda: member.read >= count, step)
+    member.close()
+    return {"values": [value.decode() for value in member.values]}
+
+
 def serve(commands):
     for line in sys.stdin:
         command = json.loads(line)

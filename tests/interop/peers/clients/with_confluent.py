@@ -9,7 +9,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin import ResourcePatternType, ResourceType
 from confluent_kafka import ConsumerGroupTopicPartitions
 
-from peer import rebalance, serve, tohex, unhex
+from peer import PATIENCE, follow, rebalance, serve, tohex, unhex
 
 BROKERS = sys.argv[1]
 ADMIN = AdminClient({"bootstrap.servers": BROKERS})
@@ -91,7 +91,7 @@ def at_time(c):
 
 class Member:
     def __init__(self, c):
-        self.read = 0
+        self.values = []
         self.consumer = Consumer(
             {
                 "bootstrap.servers": BROKERS,
@@ -108,7 +108,12 @@ class Member:
         message = self.consumer.poll(0.05)
         if message is not None and message.error():
             raise KafkaException(message.error())
-        self.read += message is not None
+        if message is not None:
+            self.values.append(message.value())
+
+    @property
+    def read(self):
+        return len(self.values)
 
     def has(self):
         return sorted(partition.partition for partition in self.consumer.assignment())
@@ -118,6 +123,21 @@ class Member:
 
     def close(self):
         self.consumer.close()
+
+
+def drip(c):
+    producer = Producer({"bootstrap.servers": BROKERS, "enable.idempotence": True, "linger.ms": 0})
+    errors = []
+    for n in range(c["count"]):
+        producer.produce(
+            c["topic"],
+            value=str(n),
+            partition=0,
+            on_delivery=lambda error, _: error and errors.append(str(error)),
+        )
+        producer.poll(0.02)
+    if producer.flush(PATIENCE) or errors:
+        raise RuntimeError(f"not all was delivered: {errors}")
 
 
 def described(group):
@@ -219,6 +239,8 @@ serve(
         "read": read,
         "time": at_time,
         "group": group,
+        "follow": lambda c: follow(Member(c), c["count"]),
+        "drip": drip,
         "committed": committed,
         "groups": groups,
         "describe_group": lambda c: described(c["group"]),

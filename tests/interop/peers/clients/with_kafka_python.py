@@ -1,6 +1,7 @@
 """kafka-python as a peer of the clients suite."""
 
 import sys
+import time
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -8,7 +9,7 @@ from kafka.admin import ACLFilter, ACLOperation, ACLPermissionType, ACLResourceP
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.admin import ResourcePatternFilter, ResourceType
 
-from peer import rebalance, serve, tohex, unhex
+from peer import PATIENCE, follow, rebalance, serve, tohex, unhex
 
 BROKERS = sys.argv[1]
 
@@ -89,7 +90,7 @@ def at_time(c):
 
 class Member:
     def __init__(self, c):
-        self.read = 0
+        self.values = []
         self.topic = c["topic"]
         self.consumer = KafkaConsumer(
             bootstrap_servers=BROKERS,
@@ -102,7 +103,12 @@ class Member:
         self.consumer.subscribe([self.topic])
 
     def poll(self):
-        self.read += sum(len(records) for records in self.consumer.poll(timeout_ms=100).values())
+        for records in self.consumer.poll(timeout_ms=100).values():
+            self.values += [record.value for record in records]
+
+    @property
+    def read(self):
+        return len(self.values)
 
     def has(self):
         return sorted(partition.partition for partition in self.consumer.assignment())
@@ -112,6 +118,19 @@ class Member:
 
     def close(self):
         self.consumer.close()
+
+
+def drip(c):
+    producer = KafkaProducer(bootstrap_servers=BROKERS, enable_idempotence=True)
+    try:
+        sent = []
+        for n in range(c["count"]):
+            sent.append(producer.send(c["topic"], value=str(n).encode(), partition=0))
+            time.sleep(0.02)
+        for future in sent:
+            future.get(timeout=PATIENCE)
+    finally:
+        producer.close()
 
 
 def described(client, group):
@@ -226,6 +245,8 @@ serve(
         "read": read,
         "time": at_time,
         "group": group,
+        "follow": lambda c: follow(Member(c), c["count"]),
+        "drip": drip,
         "committed": with_admin(committed),
         "groups": with_admin(
             lambda client, _: {"groups": [g["group_id"] for g in client.list_groups()]}

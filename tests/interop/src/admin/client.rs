@@ -9,9 +9,6 @@ use tokio::process::Command;
 
 use crate::tools;
 
-/// The version in its go.mod.
-pub(super) const VERSION: &str = "0.1.9";
-
 /// The built program, before it knows where to call.
 #[derive(Debug, Clone)]
 pub(super) struct Rpadmin(PathBuf);
@@ -33,16 +30,8 @@ pub(super) struct Refused {
 impl Rpadmin {
     /// Builds it into the cache.
     pub(super) async fn build() -> Result<Self> {
-        let go = tools::go().await?;
-        let program = tools::cache("rpadmin")?.join("rpadmin");
-        let mut command = Command::new(go);
-        command
-            .current_dir(tools::peers().join("rpadmin"))
-            .args(["build", "-o"])
-            .arg(&program)
-            .arg(".");
-        tools::output(&mut command).await.context("rpadmin's program can't be built")?;
-        Ok(Self(program))
+        let built = tools::go_program("rpadmin", "rpadmin").await;
+        Ok(Self(built.context("rpadmin's program can't be built")?))
     }
 
     /// For these addresses; of several it looks up the leader's.

@@ -1,62 +1,59 @@
-//! `tickpanda broker` as the process that a user starts, its topics, and records in and out of them.
+//! A local broker with Redpanda's client for it, its topics, and records in and out of them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
-use tickpanda_kafka::{At, BatchEncoder, Client as Kafka, ClientConfig, Record, TopicSpec};
-use tickpanda_tests::demo::program;
-use tickpanda_tests::process::Process;
+use tickpanda_kafka::{At, BatchEncoder, Client as Kafka, Record, TopicSpec};
 use tickpanda_tests::wasm;
 
 use super::client::{Client, Rpadmin};
+use crate::local::LocalBroker;
 
 /// Longer than anything here takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running broker with its data.
+/// A running broker.
 pub(super) struct Local {
-    folder: TempDir,
-    process: Process,
+    broker: LocalBroker,
     rpadmin: Rpadmin,
-    kafka: String,
-    admin: String,
 }
 
 impl Local {
-    /// Starts one without a transform, on free ports.
+    /// Starts one without a transform.
     pub(super) async fn start(rpadmin: &Rpadmin) -> Result<Self> {
-        let folder = tempfile::tempdir().context("a folder for the broker")?;
-        let (process, kafka, admin) = run(folder.path()).await?;
-        Ok(Self { folder, process, rpadmin: rpadmin.clone(), kafka, admin })
+        Ok(Self { broker: LocalBroker::start().await?, rpadmin: rpadmin.clone() })
     }
 
     /// `kill -9`, and starts it again on its data.
-    pub(super) async fn kill_and_restart(&mut self) -> Result<()> {
-        self.process.kill();
-        (self.process, self.kafka, self.admin) = run(self.folder.path()).await?;
-        Ok(())
+    pub(super) async fn kill_and_restart(&mut self) {
+        self.broker.kill();
+        self.broker.again().await;
     }
 
     /// Redpanda's client for it.
     pub(super) fn client(&self) -> Client {
-        self.rpadmin.at(&self.admin)
+        self.rpadmin.at(self.broker.admin())
     }
 
     /// Redpanda's client with two addresses of it: it has to find out who leads.
     pub(super) fn client_of_many(&self) -> Client {
-        self.rpadmin.at(format!("{0},{0}", self.admin))
+        self.rpadmin.at(format!("{0},{0}", self.broker.admin()))
+    }
+
+    /// Waits for a line of its log.
+    pub(super) async fn says(&self, words: &str) {
+        self.broker.says(words).await;
     }
 
     /// A folder for modules.
     pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
+        self.broker.folder()
     }
 
     async fn kafka(&self) -> Result<Kafka> {
-        Ok(Kafka::connect(std::slice::from_ref(&self.kafka), ClientConfig::default()).await?)
+        self.broker.client().await
     }
 
     /// Creates topics.
@@ -181,25 +178,4 @@ pub(super) fn file(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let path = folder.join(name).with_extension("wasm");
     std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
-}
-
-/// Starts a broker; where its two listeners are.
-async fn run(folder: &Path) -> Result<(Process, String, String)> {
-    let mut command = std::process::Command::new(program("tickpanda"));
-    command.args(["broker", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    command.arg("--data-dir").arg(folder.join("data")).current_dir(folder);
-    for variable in [wasm::VARIABLE, "RUST_LOG"] {
-        command.env_remove(variable);
-    }
-    let process = Process::start("broker", command);
-    process.says("the Admin API is listening").await;
-    let log = process.log();
-    let address = |words: &str| {
-        let line = log.iter().find(|line| line.contains(words))?;
-        line.split_once("addr=")?.1.split_whitespace().next().map(str::to_owned)
-    };
-    match (address("broker is listening"), address("the Admin API is listening")) {
-        (Some(kafka), Some(admin)) => Ok((process, kafka, admin)),
-        _ => bail!("the broker did not say where it listens: {log:?}"),
-    }
 }

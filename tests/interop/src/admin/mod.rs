@@ -20,16 +20,18 @@ mod rules;
 use client::Rpadmin;
 
 use crate::table::{Peer, Table};
+use crate::tools;
 
 /// Adds its rows.
 pub(crate) async fn run(table: &mut Table) {
     let rpadmin = match Rpadmin::build().await {
         Ok(rpadmin) => rpadmin,
         Err(error) => {
-            return table.skip("rpadmin", "the Admin API for transforms", format!("{error:#}"));
+            return table.not_begun("rpadmin", "the Admin API for transforms", &error);
         }
     };
-    let peer = Peer::new("rpadmin (Redpanda's Go client, rpk's own)", client::VERSION);
+    let version = tools::go_version("rpadmin", "github.com/redpanda-data/common-go/rpadmin");
+    let peer = Peer::new("rpadmin (Redpanda's Go client, rpk's own)", version);
     life::rows(table, &peer, &rpadmin).await;
     rules::rows(table, &peer, &rpadmin).await;
     demo::rows(table, &peer, &rpadmin).await;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -141,6 +141,22 @@ pub(super) async fn operate(table: &mut Table, address: &str) {
     table.check(&peer, "lists topics, finds an offset by time", listed).await;
     let what = "consumer group: two members share the partitions, and one leaves";
     table.check(&peer, what, async move { share(&address).await }).await;
+}
+
+/// Reads in a group until it has so many values, and commits often.
+pub(super) async fn follow(address: &str, topic: &str, count: usize) -> Result<Vec<String>> {
+    let mut command = Command::new("kcat");
+    command
+        .args(["-b", address, "-X", "heartbeat.interval.ms=300"])
+        .args(["-X", "auto.commit.interval.ms=100", "-X", "auto.offset.reset=earliest"])
+        .args(["-c", &count.to_string(), "-q", "-f", "%s\\n", "-G", topic, topic])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
+    let output = output.context("kcat does not get all")??;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "kcat: {said}");
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
 
 /// A kcat in a group, and what it says.

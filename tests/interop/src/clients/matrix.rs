@@ -81,7 +81,7 @@ impl Client {
             ..Limits::default()
         };
         let how = How::Rskafka(address.to_owned());
-        Self { peer: Peer::new("rskafka", rust::VERSION), how, limits }
+        Self { peer: Peer::new("rskafka", rust::version()), how, limits }
     }
 
     fn topic(&self) -> String {
@@ -159,7 +159,9 @@ pub(super) async fn run(table: &mut Table, address: &str, clients: &[Client]) {
         for writer in clients {
             let (reader, writer) = (reader.clone(), writer.clone());
             let address = address.to_owned();
-            let what = format!("reads what {} wrote, identically", writer.peer.name());
+            let both = reader.limits.reads_null_headers && writer.limits.null_headers;
+            let but = if both { "" } else { " (no null header values)" };
+            let what = format!("reads what {} wrote, identically{but}", writer.peer.name());
             let peer = reader.peer.clone();
             table
                 .check(&peer, what, async move { compare(&reader, &writer, &address).await })

@@ -8,6 +8,7 @@
 //! | `records` | what is written, and how a client shows what it read |
 //! | `matrix` | each writer with each reader |
 //! | `operate` | topics, settings, groups: a row for a thing and a client |
+//! | `restart` | the broker is killed while clients are in the middle of their work |
 //! | `tools` | the Java command-line classes |
 
 mod kcat;
@@ -15,52 +16,34 @@ mod matrix;
 mod operate;
 mod records;
 mod remote;
+mod restart;
 mod rust;
 mod tools;
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tickpanda_broker::{Broker, BrokerConfig};
+use tokio::sync::Mutex;
 
 use self::matrix::{Client, Limits};
+pub(crate) use self::records::hex;
 use self::remote::Remote;
+use crate::local::LocalBroker;
 use crate::table::{Peer, Table};
 use crate::{apache, tools as fetch};
 
-/// The broker that all clients talk to, with its data.
-struct Server {
-    broker: Broker,
-    _data: tempfile::TempDir,
-}
-
-impl Server {
-    async fn start() -> Result<Self> {
-        let data = tempfile::tempdir().context("a folder for the broker")?;
-        let broker = Broker::start(BrokerConfig::new(data.path())).await?;
-        Ok(Self { broker, _data: data })
-    }
-
-    fn address(&self) -> String {
-        self.broker.addr().to_string()
-    }
-}
-
 /// Adds its rows.
 pub(crate) async fn run(table: &mut Table) {
-    let server = match Server::start().await {
-        Ok(server) => server,
-        Err(error) => {
-            let peer = Peer::new("the local broker", env!("CARGO_PKG_VERSION"));
-            let failed = async move { Err(error.context("it does not start")) };
-            return table.check(&peer, "starts", failed).await;
-        }
+    let broker = Peer::new("the local broker", env!("CARGO_PKG_VERSION"));
+    let (server, cluster) = match start().await {
+        Ok(started) => started,
+        Err(error) => return table.check(&broker, "starts", async move { Err(error) }).await,
     };
-    let address = server.address();
+    let address = server.kafka().to_owned();
     let (clients, remotes) = clients(table, &address).await;
     matrix::run(table, &address, &clients).await;
     for (peer, remote, can) in &remotes {
-        operate::run(table, peer, remote, *can, &server.broker.cluster_id()).await;
+        operate::run(table, peer, remote, *can, &cluster).await;
     }
     if clients.iter().any(|client| matches!(client.how, matrix::How::Kcat(_))) {
         kcat::operate(table, &address).await;
@@ -69,9 +52,22 @@ pub(crate) async fn run(table: &mut Table) {
         tools::run(table, &address).await;
     }
     rust::operate(table, &address).await;
-    let peer = Peer::new("the local broker", env!("CARGO_PKG_VERSION"));
-    let stopped = async move { Ok(server.broker.shutdown().await?) };
-    table.check(&peer, "stops cleanly after all of them", stopped).await;
+    let server = Arc::new(Mutex::new(server));
+    for client in &clients {
+        restart::run(table, client, &server).await;
+    }
+    let stopped = async move {
+        let server = Arc::into_inner(server).context("nobody uses it any more")?;
+        server.into_inner().stop()
+    };
+    table.check(&broker, "stops cleanly after all of them", stopped).await;
+}
+
+/// The broker that all clients talk to, and its cluster's id.
+async fn start() -> Result<(LocalBroker, String)> {
+    let server = LocalBroker::start().await?;
+    let cluster = server.client().await?.cluster().await?.id.context("the cluster has an id")?;
+    Ok((server, cluster))
 }
 
 /// The clients that can be had here, and of those in other languages what they can do; what can't be had is
@@ -85,7 +81,7 @@ async fn clients(
     clients.push(Client::rskafka(address));
     match kcat::version().await {
         Ok(version) => clients.push(Client::kcat(address, &version)),
-        Err(error) => table.skip("kcat", "everything", format!("{error:#}")),
+        Err(error) => table.not_begun("kcat", "everything", &error),
     }
     let can = operate::Can { log_dirs: true, replace: true, new_protocol: false };
     let started = [
@@ -113,7 +109,7 @@ async fn clients(
         let remote = match started {
             Ok(remote) => Arc::new(remote),
             Err(error) => {
-                table.skip(name, "everything", format!("{error:#}"));
+                table.not_begun(name, "everything", &error);
                 continue;
             }
         };
@@ -125,7 +121,8 @@ async fn clients(
     (clients, remotes)
 }
 
-async fn java(address: &str) -> Result<Remote> {
+/// The Java client's program for a broker.
+pub(crate) async fn java(address: &str) -> Result<Remote> {
     let jars = apache::jars().await?;
     let mut command = tokio::process::Command::new("java");
     command
@@ -139,10 +136,7 @@ async fn java(address: &str) -> Result<Remote> {
 }
 
 async fn franz(address: &str) -> Result<Remote> {
-    let program = fetch::cache("franz")?.join("franz");
-    let mut build = tokio::process::Command::new(fetch::go().await?);
-    build.args(["build", "-o"]).arg(&program).arg(".");
-    fetch::output(build.current_dir(fetch::peers().join("clients/franz"))).await?;
+    let program = fetch::go_program("clients/franz", "franz").await?;
     let mut command = tokio::process::Command::new(program);
     command.arg(address);
     Remote::start(command)

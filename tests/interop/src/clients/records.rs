@@ -42,7 +42,7 @@ const FIRST: i64 = 1_767_225_600_000;
 /// Between two records, ms.
 pub(super) const STEP: i64 = 1000;
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -2,7 +2,12 @@
 //! answers each with a line.
 //!
 //! A command is `{"do": WHAT, …}`, with `topic`, `partition`, `partitions`, `group`, `configs` (null deletes), `codec`,
-//! `records`, `from` (an offset), `count` and `at` (ms) where they make sense. Bytes are hexadecimal, or null. An answer is an
+//! `records`, `from` (an offset), `count` and `at` (ms) where they make sense. Two take a while, in which the broker may be
+//! away: `follow` reads in a group until it has `count` records, commits what it has after each poll, and tells their `values`; `drip`
+//! sends the numbers below `count` to partition 0, one each 20 ms, with one idempotent producer. And one is for another broker, and Java's alone: `transact` sends `records` in a transaction that
+//! it ends as `commit` says.
+//!
+//! Bytes are hexadecimal, or null. An answer is an
 //! object; with `error`, it failed. Of what must be refused, `refused` is how the client was told.
 
 use std::process::Stdio;
@@ -18,7 +23,7 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running client. It ends with this value.
-pub(super) struct Remote(Mutex<Pipes>);
+pub(crate) struct Remote(Mutex<Pipes>);
 
 struct Pipes {
     input: ChildStdin,
@@ -43,7 +48,7 @@ impl Remote {
     }
 
     /// Has a command done.
-    pub(super) async fn call(&self, command: Value) -> Result<Value> {
+    pub(crate) async fn call(&self, command: Value) -> Result<Value> {
         let what = command["do"].clone();
         let answer = async {
             let mut pipes = self.0.lock().await;

@@ -10,10 +10,13 @@ use rskafka::client::{Client, ClientBuilder};
 
 use super::records::{Headers, Record, STEP, Shown, all, hex, unhex};
 use crate::table::{Peer, Table};
+use crate::tools;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// As in the workspace's manifest; it does not tell.
-pub(super) const VERSION: &str = "0.6";
+/// It does not tell itself.
+pub(super) fn version() -> String {
+    tools::crate_version("rskafka")
+}
 
 async fn client(address: &str) -> Result<Client> {
     // By default it tries for ever.
@@ -84,7 +87,7 @@ pub(super) async fn read(
 
 /// What it can do besides writing and reading. It has no groups, no settings and no idempotence.
 pub(super) async fn operate(table: &mut Table, address: &str) {
-    let peer = Peer::new("rskafka", VERSION);
+    let peer = Peer::new("rskafka", version());
     let address = address.to_owned();
     let all = async move { topics(&address).await };
     let what = "creates and deletes a topic, finds offsets by time, deletes records";

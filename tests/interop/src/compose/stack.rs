@@ -47,7 +47,8 @@ impl Stack {
             "SINK_PORTS",
             "PROMETHEUS_PORT",
         ] {
-            ports.push((name, tools::free_port()?.to_string()));
+            let [port] = tools::free_ports()?;
+            ports.push((name, port.to_string()));
         }
         let stack = Stack { engine, folder, ports };
         // What a test left that was killed.

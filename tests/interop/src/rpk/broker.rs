@@ -1,81 +1,40 @@
 //! A local broker that starts without topics, as a new cluster, and what lies on it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
-use tempfile::TempDir;
-use tickpanda_kafka::{At, BatchEncoder, Client, ClientConfig};
-use tokio::process::{Child, Command};
+use anyhow::{Result, ensure};
+use tickpanda_kafka::{At, BatchEncoder, Client};
 
-use crate::tools;
+use crate::local::LocalBroker;
 
 /// How long anything may take here: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a topic must hold no more than it should.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// The broker's process and its data. Killed, and deleted, at the end.
+/// The broker, and what was sent to it.
 pub(super) struct Cluster {
-    kafka: String,
-    admin: String,
+    broker: LocalBroker,
     client: Client,
     /// Trades on each topic so far.
     published: Mutex<BTreeMap<String, i64>>,
-    _process: Child,
-    _folder: TempDir,
 }
 
 impl Cluster {
-    /// Starts it on free ports, and waits until it serves.
+    /// Starts it, and waits until it serves.
     pub(super) async fn start() -> Result<Self> {
-        let folder = tempfile::tempdir().context("a folder for the broker")?;
-        let [kafka, admin] =
-            [tools::free_port()?, tools::free_port()?].map(|port| format!("127.0.0.1:{port}"));
-        let log = std::fs::File::create(folder.path().join("log"))?;
-        let mut command = Command::new(program("tickpanda")?);
-        command
-            .args(["broker", "--no-topics", "--listen", &kafka, "--admin-listen", &admin])
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            // `cargo xtask interop` sets it for tests that want it deployed.
-            .env_remove("TICKPANDA_TRANSFORM_WASM")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true);
-        let process = command.spawn().context("cannot start the local broker")?;
-        let config = ClientConfig { retry_for: PATIENCE, ..ClientConfig::default() };
-        let deadline = Instant::now() + PATIENCE;
-        let client = loop {
-            match Client::connect(std::slice::from_ref(&kafka), config.clone()).await {
-                Ok(client) => break client,
-                Err(why) if Instant::now() > deadline => {
-                    let log = std::fs::read_to_string(folder.path().join("log"))?;
-                    bail!("the local broker does not serve: {why}; {log}");
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        };
-        Ok(Self {
-            kafka,
-            admin,
-            client,
-            published: Mutex::default(),
-            _process: process,
-            _folder: folder,
-        })
+        let broker = LocalBroker::start().await?;
+        Ok(Self { client: broker.client().await?, broker, published: Mutex::default() })
     }
 
     pub(super) fn kafka(&self) -> &str {
-        &self.kafka
+        self.broker.kafka()
     }
 
     pub(super) fn admin(&self) -> &str {
-        &self.admin
+        self.broker.admin()
     }
 
     /// Publishes this many frames of a trade each, spread over the partitions.
@@ -121,11 +80,4 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-/// One of our programs, beside this one.
-pub(super) fn program(name: &str) -> Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.is_file(), "{} is not built", path.display());
-    Ok(path)
 }

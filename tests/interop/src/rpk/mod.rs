@@ -13,7 +13,6 @@ pub(crate) mod stand_in;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
@@ -32,9 +31,9 @@ const RAW: &str = "cryptocompare-raw";
 pub(crate) async fn run(table: &mut Table) {
     let rpk = match stand_in::build().await {
         Ok(rpk) => rpk,
-        Err(why) => return table.skip("rpk", "rpk/deploy.sh, all of it", format!("{why:#}")),
+        Err(why) => return table.not_begun("rpk", "rpk/deploy.sh, all of it", &why),
     };
-    let peer = Peer::new("rpk (stand-in on rpadmin, franz-go)", stand_in::VERSION);
+    let peer = Peer::new("rpk (stand-in on rpadmin, franz-go)", stand_in::version());
     let Some(module) = std::env::var_os(MODULE).map(PathBuf::from) else {
         return table.skip("rpk", "rpk/deploy.sh, all of it", format!("{MODULE} is not set"));
     };
@@ -240,12 +239,7 @@ async fn never_runs(stage: Arc<Stage>) -> Result<()> {
 async fn traps(stage: Arc<Stage>) -> Result<()> {
     let operator = stage.operator.without_tickpanda();
     let module = stage.trapping.to_str().context("a path")?;
-    // Records keep coming: the local broker starts a guest with the first.
-    let upgrade = ["upgrade", module];
-    let ran = tokio::select! {
-        ran = operator.script(&upgrade) => ran?.fails()?,
-        end = keep_trading(&stage.cluster) => return end,
-    };
+    let ran = operator.script(&["upgrade", module]).await?.fails()?;
     ran.says("does not run on every partition")?;
     ran.says("errored")?;
     let ran = stage.operator.script(&["rollback"]).await?.succeeds()?;
@@ -253,14 +247,6 @@ async fn traps(stage: Arc<Stage>) -> Result<()> {
     ran.says(&format!("to {}", sha256(&stage.module).await?))?;
     stage.all_run().await?;
     stage.cluster.holds(OUTPUT, stage.cluster.published(RAW)).await
-}
-
-/// A trade for each partition now and then, for ever.
-async fn keep_trading(cluster: &Cluster) -> Result<()> {
-    loop {
-        cluster.trades(RAW, 4).await?;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 async fn remove(stage: Arc<Stage>) -> Result<()> {
@@ -348,7 +334,8 @@ async fn uneven_topics(rpk: PathBuf) -> Result<()> {
 
 async fn no_admin_api(rpk: PathBuf) -> Result<()> {
     let cluster = Cluster::start().await?;
-    let nobody = format!("127.0.0.1:{}", tools::free_port()?);
+    let [port] = tools::free_ports()?;
+    let nobody = format!("127.0.0.1:{port}");
     let operator = Operator::new(&rpk, &cluster)?.with("RPK_ADMIN_HOSTS", &nobody);
     let ran = operator.script(&["deploy", &std::env::var(MODULE)?]).await?.fails()?;
     ran.says("do RPK_ADMIN_HOSTS or rpk's profile name the Admin API")?;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+use tickpanda_tests::demo::program;
 use tokio::process::Command;
 
-use super::broker::{Cluster, program};
+use super::broker::Cluster;
 use crate::tools;
 
 /// Seconds that the script waits for a transform that never runs.
@@ -29,7 +30,7 @@ impl Operator {
     pub(super) fn new(rpk: &Path, cluster: &Cluster) -> Result<Self> {
         let home = Arc::new(tempfile::tempdir().context("a home")?);
         for (folder, name, program) in
-            [("rpk-bin", "rpk", rpk.to_owned()), ("bin", "tickpanda", program("tickpanda")?)]
+            [("rpk-bin", "rpk", rpk.to_owned()), ("bin", "tickpanda", program("tickpanda"))]
         {
             std::fs::create_dir(home.path().join(folder))?;
             std::os::unix::fs::symlink(program, home.path().join(folder).join(name))?;

@@ -9,7 +9,7 @@ use tickpanda_model::topic;
 
 use super::authority::{Authority, Signed, file};
 use crate::apache::{self, Apache};
-use crate::tools::free_port;
+use crate::tools::free_ports;
 
 pub(super) const USER: &str = "alice";
 pub(super) const PASSWORD: &str = "a-password-that-nobody-may-see";
@@ -28,7 +28,7 @@ const LISTENERS: [(&str, &str, &str); 6] = [
 /// The broker, and files of its clients.
 pub(super) struct Cluster {
     pub(super) kafka: Apache,
-    ports: Vec<u16>,
+    ports: [u16; LISTENERS.len()],
     /// `ca.pem`, `other-ca.pem`, `client.pem`, `client.key`, `other.pem`, `other.key`.
     files: TempDir,
 }
@@ -53,7 +53,7 @@ impl Cluster {
             // As Kafka takes them: key and certificates in one file.
             file(folder, &format!("store-{name}.pem"), &format!("{}{}", signed.key, signed.cert))?;
         }
-        let ports = LISTENERS.iter().map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+        let ports = free_ports()?;
         let in_folder = |name: &str| folder.join(name).display().to_string();
         let kafka = Apache::start_with(|plain, controller| {
             let listeners = LISTENERS

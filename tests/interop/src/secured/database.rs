@@ -43,24 +43,26 @@ impl Database {
         let rules = std::fs::read_to_string(&hba)?;
         std::fs::write(&hba, format!("hostssl all {BY_CERTIFICATE} all cert\n{rules}"))?;
         database.run(&format!("CREATE ROLE {BY_CERTIFICATE} SUPERUSER LOGIN")).await?;
-        database.shows(&database.authority.sign("localhost")?).await?;
+        database.shows(&database.authority.sign("localhost")?, None).await?;
         Ok(database)
     }
 
-    /// From now on the server shows this certificate.
-    pub(super) async fn shows(&self, signed: &Signed) -> Result<()> {
+    /// From now on the server shows this certificate: one that a client takes, or else refuses for this reason.
+    pub(super) async fn shows(&self, signed: &Signed, refused: Option<&str>) -> Result<()> {
         self.install("server.crt", &signed.cert)?;
         self.install("server.key", &signed.key)?;
         self.run("SELECT pg_reload_conf()").await?;
-        // It reads them in its own time; new connections tell by their serial that it has.
-        sleep(Duration::from_millis(500)).await;
+        // It reads them in its own time.
         let deadline = Instant::now() + PATIENCE;
+        let url = self.url("postgres", "postgres");
+        let url = format!("{url}?sslmode=verify-full&sslrootcert={}", self.file("db-ca.pem"));
         loop {
-            let url = format!("{}?sslmode=require", self.url("postgres", "postgres"));
-            match PgConnection::connect(&url).await {
-                Ok(open) => return Ok(open.close().await?),
-                Err(error) => ensure!(Instant::now() < deadline, "no TLS: {error}"),
-            }
+            let seen = match (PgConnection::connect(&url).await, refused) {
+                (Ok(open), None) => return Ok(open.close().await?),
+                (Err(error), Some(why)) if error.to_string().contains(why) => return Ok(()),
+                (seen, _) => seen.err().map(|error| error.to_string()),
+            };
+            ensure!(Instant::now() < deadline, "it does not show that certificate: {seen:?}");
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -83,6 +85,15 @@ impl Database {
         let mut admin = PgConnection::connect(self.server.socket_url()).await?;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut admin).await?;
         Ok(admin.close().await?)
+    }
+
+    /// As it says itself.
+    pub(super) async fn version(&self) -> Result<String> {
+        let mut admin = PgConnection::connect(self.server.socket_url()).await?;
+        let version: String =
+            sqlx::query_scalar("SHOW server_version").fetch_one(&mut admin).await?;
+        admin.close().await?;
+        Ok(version.split(' ').next().unwrap_or_default().to_owned())
     }
 
     /// Rows of `ticks` in a database.

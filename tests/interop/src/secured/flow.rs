@@ -129,8 +129,13 @@ impl Flow {
         Ok(())
     }
 
-    /// The source ends, and the audit of what there is then finds no difference.
-    pub(super) async fn audit(&mut self) -> Result<()> {
+    /// The source ends, and the audit of what there is then finds no difference. `quiet`: nobody has told of any
+    /// trouble.
+    pub(super) async fn audit(&mut self, quiet: bool) -> Result<()> {
+        for running in [&self.source, &self.transform, &self.sink].into_iter().flatten() {
+            let troubles = running.troubles();
+            ensure!(troubles.is_empty() || !quiet, "{troubles:?}");
+        }
         self.source.take().context("a source")?.stop().await?;
         if let Some(exchange) = self.exchange.take() {
             exchange.shutdown().await;
@@ -138,8 +143,6 @@ impl Flow {
         let (code, said) = output(self.command("tickpanda", &["audit", "--settle", "30s"])).await?;
         ensure!(code == 0, "exit code {code}: {said}");
         for running in [self.transform.take(), self.sink.take()].into_iter().flatten() {
-            let troubles = running.troubles();
-            ensure!(troubles.is_empty() || !self.way.env.is_empty(), "{troubles:?}");
             running.stop().await?;
         }
         Ok(())

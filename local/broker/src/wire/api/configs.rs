@@ -4,7 +4,7 @@
 //! One more is shown of a topic that a transform reads: [`TRANSFORM`], which no other broker has. Who
 //! creates a topic can so tell whether anything will read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -38,7 +38,11 @@ pub(super) fn describe(
     shared: &Shared,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let results = request.resources.into_iter().map(|asked| {
+    // Each once: a topic's settings are a hundred times as long as its name.
+    let mut seen = HashSet::new();
+    let asked = request.resources.into_iter();
+    let asked = asked.filter(|it| seen.insert((it.resource_type, it.resource_name.clone())));
+    let results = asked.map(|asked| {
         let keys = asked.configuration_keys;
         let wants =
             |key: &str| keys.as_ref().is_none_or(|keys| keys.iter().any(|k| k.as_str() == key));

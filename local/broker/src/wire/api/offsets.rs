@@ -1,5 +1,7 @@
 //! ListOffsets, OffsetForLeaderEpoch and DeleteRecords: where a partition begins and ends, by time too.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -42,13 +44,19 @@ pub(super) fn list(
 ) -> ListOffsetsResponse {
     // Older versions have no such field, and kafka-protocol does not encode what would be lost.
     let epoch = if version >= 4 { EPOCH } else { -1 };
+    // As Kafka does it: a time that is looked for reads a batch, each time anew.
+    let mut seen = HashSet::new();
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.store.topic(&asked.name);
+        let name = asked.name.clone();
         let partitions = asked.partitions.iter().map(|asked| {
             let response =
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             let partition = topic.as_ref().and_then(|topic| topic.partition(asked.partition_index));
             let found = match partition {
+                _ if !seen.insert((name.clone(), asked.partition_index)) => {
+                    Err(ResponseError::InvalidRequest)
+                }
                 Some(partition) => at(partition, asked.timestamp),
                 None => Err(ResponseError::UnknownTopicOrPartition),
             };

@@ -7,6 +7,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
 use super::text;
 use crate::batch::{self, Malformed};
+use crate::engine::TRANSFORM_LOGS;
 use crate::settings::MAX_BATCH;
 use crate::storage::{AppendError, SequenceError, Topic};
 use crate::wire::Shared;
@@ -18,6 +19,8 @@ enum Refused {
     Unknown,
     #[error("there is no topic with this id")]
     UnknownId,
+    #[error("only transforms' messages go to this topic")]
+    Protected,
     #[error("acks must be -1, 0 or 1")]
     Acks,
     #[error("{}", super::NO_TRANSACTIONS)]
@@ -35,6 +38,7 @@ impl Refused {
                 ResponseError::UnknownTopicOrPartition
             }
             Self::UnknownId => ResponseError::UnknownTopicId,
+            Self::Protected => ResponseError::TopicAuthorizationFailed,
             Self::Acks => ResponseError::InvalidRequiredAcks,
             Self::Transaction => ResponseError::InvalidTxnState,
             Self::Malformed(Malformed::Magic(_)) => ResponseError::UnsupportedForMessageFormat,
@@ -73,6 +77,7 @@ pub(super) fn produce(shared: &Shared, request: ProduceRequest) -> Option<Produc
         let partitions = data.partition_data.into_iter().map(|partition| {
             let index = partition.index;
             let appended = allowed().and_then(|()| match &topic {
+                Some(topic) if topic.name == TRANSFORM_LOGS => Err(Refused::Protected),
                 Some(topic) => append(topic, index, partition.records),
                 None if data.topic_id.is_nil() => Err(Refused::Unknown),
                 None => Err(Refused::UnknownId),

@@ -18,6 +18,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::{configs, text, topic_name};
+use crate::engine::TRANSFORM_LOGS;
 use crate::error::BrokerError;
 use crate::settings::TopicSettings;
 use crate::wire::Shared;
@@ -135,10 +136,7 @@ fn grow_one(
         let why = "there is one broker: nothing to assign".to_owned();
         return Err(Refused(ResponseError::InvalidReplicaAssignment, why));
     }
-    if let Some(transform) = shared.engine.user_of(name) {
-        return Err(BrokerError::TopicInUse { topic: name.to_owned(), transform }.into());
-    }
-    Ok(shared.store.grow(name, asked.count, only_check)?)
+    Ok(shared.engine.unless_used(name, || shared.store.grow(name, asked.count, only_check))?)
 }
 
 /// Deletes topics by name or id, but none that a transform works on.
@@ -177,11 +175,12 @@ pub(super) fn delete(
 }
 
 fn delete_one(shared: &Shared, name: &str) -> Result<(), Refused> {
-    if let Some(transform) = shared.engine.user_of(name) {
-        return Err(BrokerError::TopicInUse { topic: name.to_owned(), transform }.into());
+    if name == TRANSFORM_LOGS {
+        let why = "the broker keeps what transforms print there".to_owned();
+        return Err(Refused(ResponseError::TopicAuthorizationFailed, why));
     }
     let id = shared.store.topic(name).map(|topic| topic.id);
-    shared.store.delete(name)?;
+    shared.engine.unless_used(name, || shared.store.delete(name))?;
     if let Some(id) = id
         && let Err(error) = shared.groups.forget_topic(id)
     {

@@ -28,10 +28,15 @@ impl Guest {
     /// Starts the VM, to refuse at once what can never run. A guest that fails at its start is left to the lanes, which
     /// try again as the broker does.
     pub(super) async fn check(&self) -> Result<()> {
-        match self.on_its_thread(|vm| vm.start().map(drop)).await? {
+        match self.start().await {
             Err(error) if !error.is_transient() => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Starts the VM where there is none.
+    pub(super) async fn start(&self) -> Result<(), HostError> {
+        self.on_its_thread(|vm| vm.start().map(drop)).await
     }
 
     /// Has the guest transform one batch.
@@ -40,24 +45,24 @@ impl Guest {
         batch: Batch,
         mut out: Outputs,
     ) -> Result<Outputs, HostError> {
-        let done = self.on_its_thread(move |vm| {
+        self.on_its_thread(move |vm| {
             vm.transform(&batch, &mut out)?;
             Ok(out)
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        })
+        .await
     }
 
     /// Guests block: they run where that is allowed.
     async fn on_its_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut RestartingVm) -> T + Send + 'static,
-    ) -> Result<T, tokio::task::JoinError> {
+    ) -> T {
         let vm = Arc::clone(&self.vm);
         let work = move || work(&mut vm.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(work).await
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// What it prints.

@@ -42,12 +42,12 @@ enum LaneError {
 }
 
 impl LaneError {
-    /// Whether it is the cluster's being away, which all lanes notice.
-    fn is_outage(&self) -> bool {
+    /// What is between us and the cluster, where it is that.
+    fn of_cluster(&self) -> Option<&KafkaError> {
         match self {
-            Self::Kafka(error) => error.is_transient() || error.is_denied(),
-            Self::Produce(error) => error.is_outage(),
-            Self::Decode(_) | Self::Host(_) | Self::TooLarge(_) => false,
+            Self::Kafka(error) => Some(error),
+            Self::Produce(error) => Some(error.of_cluster()),
+            Self::Decode(_) | Self::Host(_) | Self::TooLarge(_) => None,
         }
     }
 }
@@ -94,6 +94,13 @@ impl Lane {
                     self.processor.created(now);
                     continue;
                 }
+                Todo::Start => match self.shared.guest.start().await {
+                    Ok(()) => {
+                        self.processor.started(Instant::now());
+                        continue;
+                    }
+                    Err(error) => Err(error.into()),
+                },
                 Todo::Load => match stop.run_until_cancelled(self.load()).await {
                     Some(done) => done,
                     None => return,
@@ -261,11 +268,17 @@ impl Lane {
         let retry_in = self.processor.failed(Instant::now());
         // All that is held is done again.
         self.writers = Writers::new(&self.output_topics);
-        if error.is_outage() {
-            self.shared.outage.failed(self.caller(), error);
-        } else {
-            self.shared.outage.served(self.caller());
-            warn!(partition = self.partition, ?retry_in, %error, "error running transform");
+        // All lanes notice that the cluster is away, or does not let us in.
+        let outage = &self.shared.outage;
+        match error.of_cluster() {
+            Some(of_cluster) if of_cluster.is_denied() => _ = outage.refused(self.caller(), error),
+            Some(of_cluster) if of_cluster.is_transient() => {
+                _ = outage.failed(self.caller(), error)
+            }
+            _ => {
+                outage.served(self.caller());
+                warn!(partition = self.partition, ?retry_in, %error, "error running transform");
+            }
         }
     }
 }

@@ -190,7 +190,9 @@ impl Offsets {
             }
             Err(error) => {
                 self.commits().failed(commits, Instant::now());
-                if error.is_transient() {
+                if error.is_denied() {
+                    self.outage.refused(Caller::Commits, error);
+                } else if error.is_transient() {
                     self.outage.failed(Caller::Commits, error);
                 } else if self.refusal().is_news(error.to_string()) {
                     warn!(

@@ -30,6 +30,8 @@ struct State {
     /// Whose last call failed.
     failing: HashSet<Caller>,
     since: Option<Instant>,
+    /// Whether it was said in this outage that we are not let in.
+    refused: bool,
 }
 
 impl Outage {
@@ -55,6 +57,19 @@ impl Outage {
         news
     }
 
+    /// The cluster does not let us in: a certificate, a name or a password. Said once in an outage, also in one that
+    /// had begun otherwise; whether that is news.
+    pub(super) fn refused(&self, caller: Caller, error: &dyn Display) -> bool {
+        let mut state = self.state();
+        state.failing.insert(caller);
+        state.since.get_or_insert_with(Instant::now);
+        let news = !std::mem::replace(&mut state.refused, true);
+        if news {
+            warn!("{} does not let us in, trying again until it does: {error}", self.brokers);
+        }
+        news
+    }
+
     /// A call succeeded; whether it was the last that was waited for.
     pub(super) fn served(&self, caller: Caller) -> bool {
         let mut state = self.state();
@@ -62,6 +77,7 @@ impl Outage {
         if !state.failing.is_empty() {
             return false;
         }
+        state.refused = false;
         let Some(since) = state.since.take() else { return false };
         info!("{} serves again after {:.1} s", self.brokers, since.elapsed().as_secs_f64());
         true
@@ -84,5 +100,18 @@ mod tests {
         assert!(!outage.failed(Commits, &"gone") && !outage.served(Lane(0)));
         assert!(outage.served(Commits), "the last of them");
         assert!(!outage.served(Lane(0)) && outage.failed(Lane(0), &"gone again"));
+    }
+
+    #[test]
+    fn a_refusal_is_said_once_also_in_an_outage_that_began_otherwise() {
+        let outage = Outage::new("cluster".into());
+        assert!(outage.failed(Lane(0), &"gone") && outage.refused(Lane(0), &"wrong password"));
+        assert!(!outage.refused(Commits, &"wrong password") && !outage.failed(Lane(1), &"gone"));
+        for caller in [Lane(0), Lane(1)] {
+            assert!(!outage.served(caller));
+        }
+        assert!(outage.served(Commits));
+        assert!(outage.refused(Lane(0), &"wrong password"), "another outage");
+        assert!(!outage.failed(Lane(0), &"gone"), "the same");
     }
 }

@@ -27,9 +27,9 @@ impl ProduceError {
         self.source.is_transient()
     }
 
-    /// Whether it is the cluster's being away, or its not letting us in.
-    pub(super) fn is_outage(&self) -> bool {
-        self.source.is_transient() || self.source.is_denied()
+    /// What the cluster said, or why it said nothing.
+    pub(super) fn of_cluster(&self) -> &KafkaError {
+        &self.source
     }
 }
 

@@ -156,6 +156,8 @@ type member struct {
 	lock  sync.Mutex // callbacks come on a goroutine of the client
 	parts map[int32]bool
 	read  int
+	// What was read.
+	values []string
 }
 
 func (m *member) change(parts []int32, has bool) {
@@ -208,6 +210,7 @@ func (m *member) poll(ctx context.Context) error {
 	defer cancel()
 	fetches := m.cl.PollFetches(short)
 	m.read += fetches.NumRecords()
+	fetches.EachRecord(func(r *kgo.Record) { m.values = append(m.values, string(r.Value)) })
 	var failed error
 	fetches.EachError(func(_ string, _ int32, err error) {
 		if err != context.DeadlineExceeded {
@@ -273,6 +276,58 @@ func group(ctx context.Context, c command) (answer, error) {
 		}
 	}
 	return answer{"read": a.read, "again": again, "first": first, "shared": shared, "last": a.has(), "state": state, "members": members}, nil
+}
+
+// follow reads until there are c.Count records, and commits what it has after each poll.
+func follow(ctx context.Context, c command) (answer, error) {
+	m, err := join(c)
+	if err != nil {
+		return nil, err
+	}
+	defer m.cl.Close()
+	for m.read < c.Count {
+		before := m.read
+		if err := m.poll(ctx); err != nil {
+			return nil, err
+		}
+		if m.read > before {
+			if err := m.cl.CommitUncommittedOffsets(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("it has read %d", m.read)
+		}
+	}
+	return answer{"values": m.values}, nil
+}
+
+// drip sends numbers, one each 20 ms.
+func drip(ctx context.Context, c command) (answer, error) {
+	cl, err := client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	failed := make(chan error, c.Count)
+	for n := range c.Count {
+		one := &kgo.Record{Topic: c.Topic, Value: []byte(fmt.Sprint(n))}
+		cl.Produce(ctx, one, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed <- err
+			}
+		})
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err := cl.Flush(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case err := <-failed:
+		return nil, err
+	default:
+		return answer{}, nil
+	}
 }
 
 func describe(ctx context.Context, cl *kgo.Client, name string) (string, int, error) {
@@ -343,6 +398,10 @@ func serve(c command) (answer, error) {
 		return answer{"offset": found.Offset}, found.Err
 	case "group":
 		return group(ctx, c)
+	case "follow":
+		return follow(ctx, c)
+	case "drip":
+		return drip(ctx, c)
 	case "committed":
 		fetched, err := adm.FetchOffsets(ctx, c.Group)
 		if err != nil {

@@ -1,6 +1,8 @@
 //! Committed offsets: OffsetCommit, OffsetFetch, OffsetDelete. Also a client that assigns itself partitions,
 //! without ever being a member, may keep its place here.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -94,7 +96,10 @@ fn find(shared: &Shared, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>)
     let kept = shared.groups.offsets(group);
     match asked {
         Some(asked) => {
-            let one = |(name, indexes): (TopicName, Vec<i32>)| {
+            // Each once: its metadata may be a thousand times as long as its number.
+            let mut seen = HashSet::new();
+            let one = |(name, mut indexes): (TopicName, Vec<i32>)| {
+                indexes.retain(|index| seen.insert((name.clone(), *index)));
                 let id = shared.store.topic(&name).map(|topic| topic.id);
                 let of = |index: i32| id.and_then(|id| kept.get(&(id, index)).cloned());
                 let partitions = indexes.into_iter().map(|index| (index, of(index))).collect();
@@ -147,7 +152,9 @@ pub(in crate::wire::api) fn fetch(
         });
         return OffsetFetchResponse::default().with_topics(topics.collect());
     }
-    let groups = request.groups.into_iter().map(|group| {
+    let mut seen = HashSet::new();
+    let groups = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+    let groups = groups.map(|group| {
         let asked = group.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });

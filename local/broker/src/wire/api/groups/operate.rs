@@ -1,5 +1,7 @@
 //! ListGroups, DescribeGroups, DeleteGroups: what an operator does with groups.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -56,7 +58,10 @@ pub(in crate::wire::api) fn describe(
     request: DescribeGroupsRequest,
     version: i16,
 ) -> DescribeGroupsResponse {
-    let groups = request.groups.into_iter().map(|id| {
+    // Each once: a group's answer may be ten thousand times as long as its name.
+    let mut seen = HashSet::new();
+    let asked = request.groups.into_iter().filter(|id| seen.insert(id.clone()));
+    let groups = asked.map(|id| {
         let described = DescribedGroup::default();
         let Some(group) = shared.groups.describe(&id) else {
             let dead =
