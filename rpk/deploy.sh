@@ -104,7 +104,7 @@ load_ours() {
 # none to roll back to. Never a folder that anybody could have made, because a roll back deploys what lies there.
 find_state() {
   local folder=${TICKPANDA_DEPLOY_STATE:-} home=${XDG_STATE_HOME:-${HOME:+$HOME/.local/state}}
-  local deadline=$((SECONDS + $1)) said cluster
+  local deadline=$((SECONDS + $1)) said cluster told=false
   if [ -z "$folder" ]; then
     [ -n "$home" ] || die "HOME is not set: set TICKPANDA_DEPLOY_STATE to the folder of yours where modules are to be kept for a roll back"
     folder=$home/tickpanda/deploy
@@ -115,6 +115,8 @@ find_state() {
     # Redpanda makes its id some 10 s after its first start, and has this one for all clusters until then.
     case $cluster in ''|redpanda.initializing) ;; *) break ;; esac
     ((SECONDS < deadline)) || die "the cluster has no id after $1 s: does it have a controller (rpk cluster health)?"
+    $told || say "waiting for the cluster to have an id"
+    told=true
     sleep 1
   done
   state=$folder/${cluster//[^A-Za-z0-9.-]/_}/$name
@@ -228,7 +230,7 @@ find_module() {
     [ -f "$here/../transform/Cargo.toml" ] || die "no transform folder beside rpk: name a module that is already built"
     say "building the transform"
     (cd "$here/../transform" && rpk transform build) ||
-      die "rpk transform build failed. Where it says that wasm32-wasi is no target: rpk before 24.3.9 asks for it, and Rust since 1.84 has wasm32-wasip1 instead (redpanda#25510). Take a newer rpk, or build without it: rpk/deploy.sh \"\$(cargo xtask wasm)\""
+      die "rpk transform build failed. Where it says that wasm32-wasi is no target: rpk before 24.3.9 and 25.1 asks for it, and Rust since 1.84 has wasm32-wasip1 instead (redpanda#25510). Take a newer rpk, or build without it: rpk/deploy.sh \"\$(cargo xtask wasm)\""
     file=$here/../transform/tickpanda-transform.wasm
   fi
   wasm=$(realpath -e "$file" 2>/dev/null) || die "no module at '$file'"
