@@ -4,10 +4,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`broker`] | a local broker that starts without topics, as a new cluster |
+//! | [`doubt`] | what the script refuses, rather than guess |
+//! | [`history`] | which modules a roll back goes to |
 //! | [`operator`] | somebody with rpk who runs the script, and looks with rpk what came of it |
 //! | [`stand_in`] | building the stand-in for rpk |
 
 mod broker;
+mod doubt;
+mod history;
 mod operator;
 pub(crate) mod stand_in;
 
@@ -55,7 +59,7 @@ struct Stage {
     operator: Operator,
     /// Ours.
     module: PathBuf,
-    /// Ours with a custom section behind it: another file, and the same transform.
+    /// Ours, as [`another`] file.
     other: PathBuf,
     /// Imports what no broker has: a deploy succeeds, and nothing ever runs.
     unlinkable: PathBuf,
@@ -75,8 +79,7 @@ impl Stage {
             std::fs::write(&path, bytes)?;
             Ok(path)
         };
-        // A custom section: its number, its length, the length of its name, its name.
-        let other = write("other.wasm", &[&bytes[..], b"\x00\x06\x05other"].concat())?;
+        let other = write("other.wasm", &another(&bytes))?;
         let unlinkable = write("unlinkable.wasm", &wat::parse_str(guest("missing", "nop"))?)?;
         let trapping =
             write("trapping.wasm", &wat::parse_str(guest("environ_get", "unreachable"))?)?;
@@ -117,10 +120,16 @@ fn guest(import: &str, main: &str) -> String {
     )
 }
 
+/// Another file, and the same module: with a custom section behind it.
+fn another(module: &[u8]) -> Vec<u8> {
+    // Its number, its length, the length of its name, its name.
+    [module, b"\x00\x06\x05other"].concat()
+}
+
 /// From the first deploy to the last, each row on what the ones before left.
 async fn life_of_a_transform(table: &mut Table, peer: &Peer, stage: &Arc<Stage>) {
     macro_rules! row {
-        ($what:literal, $check:ident) => {
+        ($what:literal, $check:path) => {
             table.check(peer, $what, $check(Arc::clone(stage))).await;
         };
     }
@@ -135,7 +144,13 @@ async fn life_of_a_transform(table: &mut Table, peer: &Peer, stage: &Arc<Stage>)
         never_runs
     );
     row!("one that traps at its start is reported, and a roll back heals it", traps);
+    row!("after two bad upgrades a roll back goes to the one that ran", history::two_bad_upgrades);
+    row!("a history that says of nobody whether it ran is gone on with", history::former);
+    row!("a kept module that was changed is not put back", history::changed_module);
+    row!("without a home it asks for a state folder; status needs none", doubt::homeless);
+    row!("says which tools are missing, before anything else", doubt::missing_tools);
     row!("remove asks first, and leaves the topics", remove);
+    row!("deploying again is refused where rpk can't tell what outputs hold", doubt::blind_rpk);
     row!("deploying again is refused until it is said that all is to be emitted again", once_more);
     row!("without a module: rpk transform build leaves it where the deploy takes it", builds);
     row!("an rpk profile made from rpk/profile.yaml is enough", profile);
