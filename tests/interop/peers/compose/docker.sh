@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # A throw-away Docker engine with compose v2 and buildx, on a Debian machine where nobody installed one.
-# Needs root. It keeps everything in one folder, also what it fetches, and listens on a socket there only.
+# Needs root. It keeps everything in one folder, also what it fetches, and listens on a socket there only. An
+# engine also changes its machine: a bridge, forwarding rules, a setting of the kernel. Two engines would share
+# all that, so it does not start where there is another, and `stop` takes back what it has changed, no more.
 #
-#   docker.sh start    fetch what is missing from Debian, start the engine; prints two exports to eval
-#   docker.sh stop     remove its containers and networks, stop it, put the forwarding rules back
+#   docker.sh plugins  fetch compose and buildx from Debian (no root, no engine); prints compose's path
+#   docker.sh start    fetch what is missing, start the engine; prints two exports to eval
+#   docker.sh stop     remove its containers and networks, stop it, take its rules and its bridge away
 #   docker.sh wipe     stop, and delete its images, volumes and what it fetched
 #   docker.sh base SUITE IMAGE PACKAGE...
 #                      make an image of a Debian suite by debootstrap, if it is not there yet
@@ -29,6 +32,7 @@ mirror() {
 # than docker-compose.yml.
 plugins() {
   [ ! -e "$DOCKER_CONFIG/cli-plugins/docker-compose" ] || return 0
+  command -v apt-get >/dev/null || die "compose and buildx are fetched by apt-get, which this machine has not"
   local apt=$ENGINE/apt unpacked=$ENGINE/plugins deb
   mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$unpacked" "$DOCKER_CONFIG/cli-plugins"
   : >"$apt/status"
@@ -56,9 +60,89 @@ install_packages() {
     { apt-get -qq update >&2 && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2; }
 }
 
+# --- Which engines run here. ------------------------------------------------------------------------
+
+# A process may have the number of one that ended long ago.
+is_ours() { tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qxF -- "--data-root=$ENGINE/data"; }
+# Ours, running; nothing where it does not.
+our_pid() {
+  local pid
+  pid=$(cat "$ENGINE/pid" 2>/dev/null) && is_ours "$pid" && echo "$pid"
+}
+others() {
+  local process
+  for process in /proc/[0-9]*; do
+    if [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] && ! is_ours "${process#/proc/}"; then echo "${process#/proc/}"; fi
+  done
+}
+# Why there may be another engine, running or not; nothing where there is none.
+another() {
+  local pids
+  pids=$(others | xargs)
+  if [ -n "$pids" ]; then
+    echo "another engine runs here (dockerd, process $pids)"
+  elif ip link show docker0 >/dev/null 2>&1; then
+    echo "there is a bridge docker0 already, of another engine"
+  elif iptables-save 2>/dev/null | grep -q '^:DOCKER'; then
+    echo "there are chains of another engine in iptables"
+  fi
+}
+
+# --- What an engine changes. ------------------------------------------------------------------------
+
+# Rules that only an engine makes: with its chains, on its bridges, and from a container to itself.
+engines_rules='DOCKER|[io] (docker0|br-[0-9a-f]{12})|^-A POSTROUTING -s ([0-9a-f.:/]+) -d \2 .*-j MASQUERADE'
+# `iptables-save` on standard input; on standard output the commands for `iptables-restore --noflush` that
+# take an engine's rules and chains away, and leave everybody else's.
+undoing() {
+  { grep -E "^[*:]|$engines_rules" || true; } | awk '
+    /^\*/ { finish(); print; table = 1 }
+    /^:DOCKER/ { name = substr($1, 2); flushed = flushed "-F " name "\n"; dropped = dropped "-X " name "\n" }
+    /^-A / && $2 !~ /^DOCKER/ { sub(/^-A/, "-D"); print }
+    END { finish() }
+    function finish() { if (table) { printf "%s%sCOMMIT\n", flushed, dropped } flushed = dropped = "" }'
+}
+# What `take_back` needs to know, written before the engine starts. The boot's id, because after the next
+# boot none of it is so any more.
+remember() {
+  {
+    cat /proc/sys/kernel/random/boot_id
+    sysctl -n net.ipv4.ip_forward
+    iptables -S FORWARD | sed -n 's/^-P FORWARD //p'
+  } >"$ENGINE/changes"
+}
+take_back() {
+  local boot forward policy version
+  { read -r boot && read -r forward && read -r policy; } 2>/dev/null <"$ENGINE/changes" || return 0
+  rm -f "$ENGINE/changes"
+  [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 0
+  if [ -n "$(others)" ]; then
+    echo "docker.sh: another engine was started meanwhile: bridge, rules and forwarding are left to it" >&2
+    return 0
+  fi
+  for version in iptables ip6tables; do
+    command -v "$version" >/dev/null || continue
+    "$version-save" | undoing | "$version-restore" --noflush ||
+      echo "docker.sh: the engine's rules can't be taken away: see $version-save" >&2
+  done
+  ip link del docker0 2>/dev/null || true
+  # An engine drops what it does not forward itself.
+  iptables -P FORWARD "$policy"
+  sysctl -qw net.ipv4.ip_forward="$forward"
+}
+
+# --- Commands. --------------------------------------------------------------------------------------
+
 start() {
   [ "$(id -u)" = 0 ] || die "a Docker engine needs root"
   mkdir -p "$ENGINE"
+  local why
+  # Of a start whose engine was killed.
+  [ -n "$(our_pid)" ] || take_back
+  if [ -z "$(our_pid)" ]; then
+    why=$(another)
+    [ -z "$why" ] || die "$why, and this one would share its bridge and its rules: run this where no Docker engine is, or stop that one and restart the machine"
+  fi
   if ! command -v dockerd >/dev/null || ! command -v iptables >/dev/null; then
     # The package must not start an engine of its own.
     local policy=/usr/sbin/policy-rc.d
@@ -68,9 +152,7 @@ start() {
   fi
   plugins
   if ! alive; then
-    # What stop puts back.
-    iptables-save >"$ENGINE/rules"
-    sysctl -n net.ipv4.ip_forward >"$ENGINE/forward"
+    remember
     setsid dockerd --data-root="$ENGINE/data" --exec-root="$ENGINE/run" --pidfile="$ENGINE/pid" -H "$DOCKER_HOST" \
       >"$ENGINE/log" 2>&1 </dev/null &
     for _ in $(seq 240); do if alive; then break; fi; sleep 0.25; done
@@ -79,23 +161,32 @@ start() {
   echo "export DOCKER_HOST=$DOCKER_HOST DOCKER_CONFIG=$DOCKER_CONFIG"
 }
 
+# Ends a process that is told to end, within half a minute or by force.
+end() {
+  kill "$1" 2>/dev/null || return 0
+  for _ in $(seq 150); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.2; done
+  echo "docker.sh: process $1 does not end, and is killed" >&2
+  kill -9 "$1" 2>/dev/null || true
+}
+
 stop() {
-  local pid containers
-  pid=$(cat "$ENGINE/pid" 2>/dev/null) || return 0
-  if alive; then
-    containers=$(docker ps -aq)
-    # Container numbers have no blanks.
-    # shellcheck disable=SC2086
-    [ -z "$containers" ] || docker rm -fv $containers >/dev/null
-    docker network prune -f >/dev/null
+  local pid containers containerd=$ENGINE/run/containerd/containerd.pid
+  pid=$(our_pid) || pid=''
+  if [ -n "$pid" ]; then
+    if alive; then
+      containers=$(docker ps -aq)
+      # Container numbers have no blanks.
+      # shellcheck disable=SC2086
+      [ -z "$containers" ] || docker rm -fv $containers >/dev/null
+      docker network prune -f >/dev/null
+    fi
+    end "$pid"
+    # Its child, which one that is killed leaves behind.
+    pid=$(cat "$containerd" 2>/dev/null) || pid=''
+    if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = containerd ]; then end "$pid"; fi
   fi
-  kill "$pid" 2>/dev/null || true
-  while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
-  ip link del docker0 2>/dev/null || true
-  # The engine leaves its rules, and a policy that drops what is forwarded.
-  if [ -s "$ENGINE/rules" ]; then iptables-restore <"$ENGINE/rules"; else iptables -P FORWARD ACCEPT; fi
-  sysctl -qw net.ipv4.ip_forward="$(cat "$ENGINE/forward" 2>/dev/null || echo 0)" || true
-  rm -f "$ENGINE/rules" "$ENGINE/forward" "$ENGINE/pid"
+  take_back
+  rm -f "$ENGINE/pid"
 }
 
 base() {
@@ -116,6 +207,7 @@ base() {
 }
 
 case ${1:-} in
+  plugins) plugins; echo "$DOCKER_CONFIG/cli-plugins/docker-compose" ;;
   start) start ;;
   stop)  stop ;;
   wipe)  stop; rm -rf "$ENGINE" ;;

@@ -16,9 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Counters that are not there before something was counted.
 const MAY_BE_EMPTY: [&str; 1] = ["tickpanda_sink_dead_letters_total"];
 
-/// Source and sink are scraped. Redpanda's own metrics are its own: the local broker has none.
+/// Source, sink and the cluster are scraped. The local broker stands in for the cluster here: it counts its
+/// transforms under Redpanda's names, and nothing else.
 pub(super) async fn scraped(stack: Arc<Stack>) -> Result<()> {
-    for job in ["tickpanda-source", "tickpanda-sink"] {
+    for job in ["tickpanda-source", "tickpanda-sink", "redpanda"] {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let told = ask(&stack, &format!("up{{job=\"{job}\"}} == 1")).await?;
@@ -32,13 +33,13 @@ pub(super) async fn scraped(stack: Arc<Stack>) -> Result<()> {
     Ok(())
 }
 
-/// Each query of each panel gives at least one number.
+/// Each query of each panel gives at least one number, also those about the transform.
 pub(super) async fn queried(stack: Arc<Stack>) -> Result<()> {
     let folder = repository().join("compose/grafana");
     let dashboard = std::fs::read(folder.join("dashboards/tickpanda.json"))?;
     let dashboard: Value = serde_json::from_slice(&dashboard)?;
     let source = std::fs::read_to_string(folder.join("provisioning/datasources/prometheus.yaml"))?;
-    let mut asked = 0;
+    let (mut asked, mut of_transforms) = (0, 0);
     for panel in dashboard["panels"].as_array().context("panels")? {
         for target in panel["targets"].as_array().context("targets")? {
             let uid = target["datasource"]["uid"].as_str().context("a data source")?;
@@ -54,8 +55,9 @@ pub(super) async fn queried(stack: Arc<Stack>) -> Result<()> {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             asked += 1;
+            of_transforms += usize::from(expression.contains("redpanda_transform_"));
         }
     }
-    ensure!(asked > 10, "only {asked} queries");
+    ensure!(asked > 10 && of_transforms > 2, "{asked} queries, {of_transforms} of transforms");
     Ok(())
 }

@@ -1,7 +1,10 @@
-//! A throw-away Docker engine of our own: it touches no engine that the machine has, and nothing of it is
-//! left but its cache (images, and what was fetched from Debian).
+//! A throw-away Docker engine of our own: it does not start where the machine has one, because two would
+//! share a bridge and forwarding rules, and nothing of it is left but its cache (images, and what was
+//! fetched from Debian).
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command as Plain;
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
@@ -11,8 +14,8 @@ use crate::tools;
 /// Sockets are in the folder, and their paths may have 107 bytes.
 const LONGEST: usize = 80;
 
-/// A running engine. Its containers and networks are removed, it is stopped, and the forwarding rules are
-/// put back, at the end.
+/// A running engine. At the end its containers and networks are removed, it is stopped, and its bridge and
+/// its forwarding rules are taken away.
 pub(super) struct Engine {
     folder: PathBuf,
 }
@@ -38,25 +41,21 @@ impl Engine {
 
     /// `docker …` on this engine.
     pub(super) fn docker(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("docker");
+        let mut command = self.client();
         command.args(args);
-        for (name, value) in self.variables() {
-            command.env(name, value);
-        }
+        command.into()
+    }
+
+    fn client(&self) -> Plain {
+        let folder = self.folder.display();
+        let mut command = alone("docker");
+        command.env("DOCKER_HOST", format!("unix://{folder}/docker.sock"));
+        command.env("DOCKER_CONFIG", format!("{folder}/config"));
         command
     }
 
-    fn variables(&self) -> [(&'static str, String); 2] {
-        let folder = self.folder.display();
-        [
-            ("DOCKER_HOST", format!("unix://{folder}/docker.sock")),
-            ("DOCKER_CONFIG", format!("{folder}/config")),
-        ]
-    }
-
     async fn script(&self, args: &[&str]) -> Result<()> {
-        let mut command = Command::new(script());
-        command.args(args).env("ENGINE", &self.folder);
+        let mut command = Command::from(script(&self.folder, args));
         tools::output(&mut command).await.context("the Docker engine")?;
         Ok(())
     }
@@ -74,25 +73,43 @@ impl Engine {
 
     /// Without waiting for anything else: where the checks failed too.
     pub(super) fn compose_down(&self, args: &[String]) {
-        let mut command = std::process::Command::new("docker");
-        command.args(args).envs(self.variables());
         // What it says is of no use here, and what is left over is removed with the engine.
-        let _ = command.output();
+        let _ = self.client().args(args).output();
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let stopped =
-            std::process::Command::new(script()).arg("stop").env("ENGINE", &self.folder).output();
+        let stopped = script(&self.folder, &["stop"]).output();
         if !stopped.is_ok_and(|output| output.status.success()) {
             eprintln!("the Docker engine in {} may still run", self.folder.display());
         }
     }
 }
 
-fn script() -> PathBuf {
-    folder().join("docker.sh")
+/// Fetches Compose, if need be, and says where it is. As a program it needs neither docker nor an engine.
+pub(super) async fn compose() -> Result<PathBuf> {
+    let mut command = Command::from(script(&tools::cache("engine")?, &["plugins"]));
+    let printed = tools::output(&mut command).await.context("Docker Compose")?;
+    Ok(PathBuf::from(printed.trim()))
+}
+
+/// A program with nothing of ours in its environment: a user's `TICKPANDA_PARTITIONS` or
+/// `TIMESCALEDB_PASSWORD` would change what is started.
+pub(super) fn alone(program: impl AsRef<OsStr>) -> Plain {
+    let mut command = Plain::new(program);
+    command.env_clear();
+    for kept in ["PATH", "HOME", "TMPDIR"] {
+        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
+    }
+    command
+}
+
+/// `docker.sh …`, with all that it keeps in a folder.
+fn script(engine: &Path, args: &[&str]) -> Plain {
+    let mut command = Plain::new(folder().join("docker.sh"));
+    command.args(args).env("ENGINE", engine);
+    command
 }
 
 /// What images are made from.
