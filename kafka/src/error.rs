@@ -124,6 +124,14 @@ pub enum KafkaError {
         /// The broker's own words, where it had any.
         message: Option<String>,
     },
+    /// A new cluster, which has not made its id yet.
+    #[error(
+        "broker {broker}: the cluster is being set up and has no id yet; it will have one soon"
+    )]
+    Initializing {
+        /// `host:port`.
+        broker: String,
+    },
     /// The topic does not exist.
     #[error("topic {topic} does not exist: create it, or check its name")]
     UnknownTopic {
@@ -185,7 +193,10 @@ impl KafkaError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NoBroker { last } => last.is_transient(),
-            Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. } => true,
+            Self::Connect { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Initializing { .. } => true,
             Self::Refused { error, .. } => error.is_retriable(),
             _ => false,
         }

@@ -11,7 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::api::Api;
-use crate::client::{Client, address, topic_name};
+use crate::client::{Answer, Client, address, topic_name};
 use crate::error::{KafkaError, Result, check};
 
 /// `RESOURCE_TYPE` of a topic in `DescribeConfigs`.
@@ -135,12 +135,16 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When no broker answers.
+    /// When no broker answers; [`KafkaError::Initializing`].
     pub async fn cluster(&self) -> Result<ClusterInfo> {
-        let answer = self.retrying(|| self.metadata(&[])).await?.body;
-        let brokers = answer.brokers.iter();
+        self.retrying(|| self.cluster_once()).await
+    }
+
+    async fn cluster_once(&self) -> Result<ClusterInfo> {
+        let Answer { broker, body } = self.metadata(&[]).await?;
+        let brokers = body.brokers.iter();
         Ok(ClusterInfo {
-            id: answer.cluster_id.as_deref().filter(|id| !id.is_empty()).map(str::to_owned),
+            id: cluster_id(body.cluster_id.as_deref(), &broker)?,
             brokers: brokers.map(|b| Broker { id: b.node_id.0, address: address(b) }).collect(),
         })
     }
@@ -233,9 +237,30 @@ fn creatable(spec: &TopicSpec) -> CreatableTopic {
         .with_configs(spec.settings.iter().map(setting).collect())
 }
 
+/// The id as a broker tells it. Every new Redpanda says `redpanda.initializing` until its id is made (its
+/// `kafka/server/handlers/metadata.cc`): whoever took that for an id would take two clusters for one.
+fn cluster_id(told: Option<&str>, broker: &str) -> Result<Option<String>> {
+    match told {
+        Some("redpanda.initializing") => {
+            Err(KafkaError::Initializing { broker: broker.to_owned() })
+        }
+        told => Ok(told.filter(|id| !id.is_empty()).map(str::to_owned)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_that_has_no_id_yet_is_waited_for_and_not_taken_for_another() {
+        let error = cluster_id(Some("redpanda.initializing"), "b:1").unwrap_err();
+        assert!(error.is_transient() && !error.is_silence(), "{error}");
+        for (told, id) in [(None, None), (Some(""), None), (Some("redpanda.x"), Some("redpanda.x"))]
+        {
+            assert_eq!(cluster_id(told, "b:1").unwrap().as_deref(), id);
+        }
+    }
 
     #[test]
     fn only_what_a_topic_was_given_can_be_given_to_another() {

@@ -34,6 +34,8 @@ pub struct BrokerConfig {
     pub transforms: TransformTiming,
     /// What each transform's guest may use.
     pub transform_limits: Limits,
+    /// Transforms at most.
+    pub max_transforms: usize,
     /// The build of Redpanda's broker whose Wasm is taken.
     pub transform_profile: Profile,
 }
@@ -53,6 +55,8 @@ impl BrokerConfig {
             retention_interval: Duration::from_secs(30),
             transforms: TransformTiming::default(),
             transform_limits: Limits::default(),
+            // As many heaps as Redpanda reserves by default.
+            max_transforms: 10,
             transform_profile: Profile::default(),
         }
     }

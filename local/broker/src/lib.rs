@@ -146,6 +146,7 @@ impl Broker {
             timing: config.transforms,
             limits: config.transform_limits,
             profile: config.transform_profile,
+            most: config.max_transforms,
             node: NODE,
         };
         let engine = Arc::new(Engine::new(Arc::clone(&store), guests));

@@ -1,10 +1,11 @@
 //! `tickpanda broker`: the local broker by itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use tickpanda_broker::{Broker, BrokerConfig, BrokerError};
 
@@ -12,6 +13,8 @@ use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
 use crate::topics;
 
+/// As many transforms as Redpanda reserves memory for by default: 20 MiB for 2 MiB each.
+const DEFAULT_MOST: usize = 10;
 /// How soon a further raw topic gets its transform.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -58,6 +61,11 @@ pub struct BrokerSettings {
     #[command(flatten)]
     cluster: ClusterSettings,
 
+    /// The cluster's `data_transforms_per_core_memory_reservation`, in bytes: by the limit of each, so many transforms
+    /// there may be [default: for ten]
+    #[arg(long, value_name = "BYTES")]
+    memory_reservation: Option<NonZeroUsize>,
+
     /// Stop when standard input closes: for a parent that may be killed.
     #[arg(long)]
     stop_on_stdin_close: bool,
@@ -70,6 +78,7 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
         allow_remote: settings.allow_remote,
         transforms: settings.timing.waits(),
         transform_limits: settings.cluster.limits(),
+        max_transforms: most(settings.memory_reservation, settings.cluster.limits().memory)?,
         transform_profile: settings.cluster.profile().unwrap_or_default(),
         ..BrokerConfig::new(settings.data_dir)
     };
@@ -96,6 +105,17 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
     Ok(())
 }
 
+/// Transforms at most, as Redpanda counts them.
+fn most(reservation: Option<NonZeroUsize>, limit: usize) -> Result<usize> {
+    let Some(reservation) = reservation else { return Ok(DEFAULT_MOST) };
+    let most = reservation.get() / limit;
+    ensure!(
+        most > 0,
+        "--memory-reservation is {reservation}, less than the {limit} bytes of one transform (--memory-limit)"
+    );
+    Ok(most)
+}
+
 /// Starts a broker whose Admin API listens where asked; by default where rpk expects it, if that is free.
 pub(crate) async fn start_with_admin(
     wanted: Option<SocketAddr>,
@@ -109,5 +129,17 @@ pub(crate) async fn start_with_admin(
             start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
         }
         (_, started) => started,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_as_many_transforms_as_memory_is_reserved_for() {
+        let of = |bytes: usize| most(NonZeroUsize::new(bytes), 16 << 20).ok();
+        assert_eq!(most(None, 16 << 20).ok(), Some(10));
+        assert_eq!((of(64 << 20), of((64 << 20) - 1), of(1)), (Some(4), Some(3), None));
     }
 }

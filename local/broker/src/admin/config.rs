@@ -11,7 +11,6 @@ use super::answer::{Json, Refused};
 use super::body;
 use super::{About, Admin};
 use crate::NODE;
-use crate::engine::MOST;
 use crate::settings::TopicSettings;
 
 /// Fuel units that Redpanda counts as a millisecond.
@@ -35,7 +34,7 @@ fn properties(about: &About) -> Vec<Property> {
         ),
         (
             "data_transforms_per_core_memory_reservation",
-            memory.saturating_mul(MOST).into(),
+            memory.saturating_mul(about.engine.most()).into(),
             "Bytes of memory for all transforms",
         ),
         (

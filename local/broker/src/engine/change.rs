@@ -12,7 +12,7 @@ use super::beside::{Route, closes_a_circle};
 use super::deployment::{Change, Deployment};
 use super::settle::Settled;
 use super::spec::check_env;
-use super::{Code, Engine, MOST, Refusal, Transform, TransformSpec, logs, progress};
+use super::{Code, Engine, Refusal, Transform, TransformSpec, logs, progress};
 use crate::compress::Compression;
 use crate::error::BrokerError;
 
@@ -212,10 +212,11 @@ impl Engine {
             }
             return Ok(());
         }
-        if deployed.clone().count() >= MOST {
+        let most = self.most();
+        if deployed.clone().count() >= most {
             return refuse(
-                Refusal::Full(MOST),
-                format!("the limit of {MOST} transforms is reached"),
+                Refusal::Full(most),
+                format!("the limit of {most} transforms is reached"),
             );
         }
         spec.check_new()?;

@@ -60,15 +60,14 @@ use deployment::Deployment;
 use handle::Handle;
 use kept::Kept;
 
-/// Transforms at most: as many heaps as Redpanda reserves by default.
-pub(crate) const MOST: usize = 10;
-
 /// How all guests are run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guests {
     pub(crate) timing: TransformTiming,
     pub(crate) limits: Limits,
     pub(crate) profile: Profile,
+    /// So many at most.
+    pub(crate) most: usize,
     /// The broker's id, for the log.
     pub(crate) node: i32,
 }
@@ -125,6 +124,11 @@ impl Engine {
             leaving: Mutex::default(),
             settling: Mutex::default(),
         }
+    }
+
+    /// Transforms at most.
+    pub(crate) fn most(&self) -> usize {
+        self.guests.most
     }
 
     fn transforms(&self) -> MutexGuard<'_, BTreeMap<u64, Transform>> {

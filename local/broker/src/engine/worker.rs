@@ -45,7 +45,7 @@ impl Worker {
         code: Arc<Code>,
         Topics { input, outputs }: Topics,
         progress: Progress,
-        Guests { timing, limits, profile, node }: Guests,
+        Guests { timing, limits, profile, node, .. }: Guests,
         store: Arc<Store>,
     ) -> Result<Handle, BrokerError> {
         let name = deployment.name.clone();

@@ -21,9 +21,8 @@ if [ -z "$listen" ] || [ -z "$advertise" ]; then die "no internal listener"; fi
 echo "# written at the start" >>/etc/redpanda/redpanda.yaml
 bootstrap=/etc/redpanda/.bootstrap.yaml
 grep -qx 'data_transforms_enabled: true' "$bootstrap" || die "data transforms are not enabled"
-# Of the memory settings the broker has this one only: whatever is reserved for all transforms together, it
-# reserves ten times the limit, and has room for ten.
-limit=$(sed -n 's/^data_transforms_per_function_memory_limit: //p' "$bootstrap")
+setting() { sed -n "s/^data_transforms_per_$1: //p" "$bootstrap"; }
 exec tickpanda broker --data-dir /var/lib/redpanda/data --allow-remote --no-topics \
   --listen "${listen#internal://}" --advertise "${advertise#internal://}" \
-  --admin-listen 0.0.0.0:9644 --memory-limit "$limit" --timing broker
+  --admin-listen 0.0.0.0:9644 --timing broker \
+  --memory-limit "$(setting function_memory_limit)" --memory-reservation "$(setting core_memory_reservation)"
