@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::place::{Bounds, Identity};
@@ -17,6 +17,8 @@ use crate::backoff::{Backoff, Bounds as Waits};
 const WAIT: Duration = Duration::from_secs(1);
 /// Between attempts while the topic can't be read.
 const RETRY: Waits = Waits { floor: Duration::from_millis(250), ceiling: Duration::from_secs(5) };
+/// Failures that are over after so long are nobody's concern: a topic that was made just now has no leader yet.
+const QUIET: Duration = Duration::from_secs(2);
 /// Records that are handed over at once: they are saved together, and each may be owed a reply.
 pub const MAX_RECORDS: usize = 100;
 
@@ -92,13 +94,18 @@ struct Reader<L> {
     topic: Option<Identity>,
     turn: usize,
     backoff: Backoff,
+    /// Since when nothing can be read.
+    failing: Option<Instant>,
+    /// Whether that was said.
+    said: bool,
     /// Where a damaged run was said to begin: its further offsets are not said.
     damaged: Option<(i32, i64)>,
 }
 
 impl<L: Log> Reader<L> {
     fn new(log: L) -> Self {
-        Reader { log, topic: None, turn: 0, backoff: Backoff::default(), damaged: None }
+        let (backoff, failing) = (Backoff::default(), None);
+        Reader { log, topic: None, turn: 0, backoff, failing, said: false, damaged: None }
     }
 
     async fn next(&mut self, places: &BTreeMap<i32, i64>) -> Seen {
@@ -109,7 +116,9 @@ impl<L: Log> Reader<L> {
                 Err(why) => {
                     // Whatever was wrong: behind the same name there may be another topic now.
                     self.topic = None;
-                    if self.backoff.failures() == 0 {
+                    let since = *self.failing.get_or_insert_with(Instant::now);
+                    if !self.said && since.elapsed() >= QUIET {
+                        self.said = true;
                         warn!("no commands can be read, trying again: {why}");
                     }
                     let wait = self.backoff.next(RETRY, &mut rand::rng());
@@ -148,9 +157,11 @@ impl<L: Log> Reader<L> {
                 return Ok(Some(Seen::Page(partition, page)));
             }
         };
-        if self.backoff.failures() > 0 {
-            info!("commands are read again");
+        if self.failing.take().is_some() {
             self.backoff.reset();
+            if std::mem::take(&mut self.said) {
+                info!("commands are read again");
+            }
         }
         if page.next == offset {
             return Ok(None);

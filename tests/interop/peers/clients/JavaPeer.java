@@ -29,6 +29,7 @@ import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
@@ -201,14 +202,20 @@ public class JavaPeer {
         return answer;
     }
 
-    // Reads until there are so many records, and commits what it has after each poll.
+    // Reads until there are so many different values, and commits what it has after each poll. A commit of one
+    // who is no member any more is no failure: it joins again, and reads once more what was not committed.
     static Map<String, Object> follow(JsonNode c) {
         try (Member a = new Member(c)) {
-            until(() -> "it has read " + a.read, () -> a.read >= c.get("count").asInt(), () -> {
+            int count = c.get("count").asInt();
+            until(() -> "it has read " + a.values, () -> new TreeSet<>(a.values).size() >= count, () -> {
                 int before = a.read;
                 a.poll();
                 if (a.read > before) {
-                    a.consumer.commitSync();
+                    try {
+                        a.consumer.commitSync();
+                    } catch (CommitFailedException lost) {
+                        // said above
+                    }
                 }
             });
             return Map.of("values", a.values);

@@ -63,16 +63,21 @@ def rebalance(join, partitions, count, state):
     return {"read": a.read, "again": again, "first": first, "shared": shared, "last": last, **described}
 
 
-def follow(member, count):
-    """Reads until there are `count` records, and commits what it has after each poll."""
+def follow(member, count, lost_membership):
+    """Reads until there are `count` different values, and commits what it has after each poll. A commit of
+    `lost_membership` is no failure: the member joins again, and reads what it had not committed once more."""
 
     def step():
         before = member.read
         member.poll()
         if member.read > before:
-            member.commit()
+            try:
+                member.commit()
+            except Exception as error:
+                if not lost_membership(error):
+                    raise
 
-    until(lambda: f"it has read {member.read}", lambda: member.read >= count, step)
+    until(lambda: f"it has read {member.values}", lambda: len(set(member.values)) >= count, step)
     member.close()
     return {"values": [value.decode() for value in member.values]}
 

@@ -1,6 +1,7 @@
 """confluent-kafka (librdkafka) as a peer of the clients suite."""
 
 import sys
+import time
 
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -125,6 +126,11 @@ class Member:
         self.consumer.close()
 
 
+def lost_membership(error):
+    lost = (confluent_kafka.KafkaError.ILLEGAL_GENERATION, confluent_kafka.KafkaError.UNKNOWN_MEMBER_ID)
+    return isinstance(error, KafkaException) and error.args[0].code() in lost
+
+
 def drip(c):
     producer = Producer({"bootstrap.servers": BROKERS, "enable.idempotence": True, "linger.ms": 0})
     errors = []
@@ -135,7 +141,8 @@ def drip(c):
             partition=0,
             on_delivery=lambda error, _: error and errors.append(str(error)),
         )
-        producer.poll(0.02)
+        producer.poll(0)
+        time.sleep(0.02)
     if producer.flush(PATIENCE) or errors:
         raise RuntimeError(f"not all was delivered: {errors}")
 
@@ -239,7 +246,7 @@ serve(
         "read": read,
         "time": at_time,
         "group": group,
-        "follow": lambda c: follow(Member(c), c["count"]),
+        "follow": lambda c: follow(Member(c), c["count"], lost_membership),
         "drip": drip,
         "committed": committed,
         "groups": groups,

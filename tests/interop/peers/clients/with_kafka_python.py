@@ -245,7 +245,9 @@ serve(
         "read": read,
         "time": at_time,
         "group": group,
-        "follow": lambda c: follow(Member(c), c["count"]),
+        "follow": lambda c: follow(
+            Member(c), c["count"], lambda error: isinstance(error, kafka.errors.CommitFailedError)
+        ),
         "drip": drip,
         "committed": with_admin(committed),
         "groups": with_admin(

@@ -1,11 +1,12 @@
 //! kcat (librdkafka), run once for every thing it does.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -143,20 +144,31 @@ pub(super) async fn operate(table: &mut Table, address: &str) {
     table.check(&peer, what, async move { share(&address).await }).await;
 }
 
-/// Reads in a group until it has so many values, and commits often.
+/// Reads in a group until it has so many different values, and commits often. `-E`: a broker that is down is
+/// waited for.
 pub(super) async fn follow(address: &str, topic: &str, count: usize) -> Result<Vec<String>> {
-    let mut command = Command::new("kcat");
-    command
+    let mut child = Command::new("kcat")
         .args(["-b", address, "-X", "heartbeat.interval.ms=300"])
         .args(["-X", "auto.commit.interval.ms=100", "-X", "auto.offset.reset=earliest"])
-        .args(["-c", &count.to_string(), "-q", "-f", "%s\\n", "-G", topic, topic])
+        .args(["-E", "-u", "-q", "-f", "%s\\n", "-G", topic, topic])
         .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
-    let output = output.context("kcat does not get all")??;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "kcat: {said}");
-    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("its standard output")?).lines();
+    let (mut values, mut different) = (Vec::new(), BTreeSet::new());
+    let all = async {
+        while different.len() < count {
+            let value = lines.next_line().await?.context("kcat has ended")?;
+            different.insert(value.clone());
+            values.push(value);
+        }
+        anyhow::Ok(())
+    };
+    let read = tokio::time::timeout(2 * PATIENCE, all).await;
+    read.with_context(|| format!("it has read {values:?}"))??;
+    Ok(values)
 }
 
 /// A kcat in a group, and what it says.

@@ -2,13 +2,13 @@
 //! answers each with a line.
 //!
 //! A command is `{"do": WHAT, …}`, with `topic`, `partition`, `partitions`, `group`, `configs` (null deletes), `codec`,
-//! `records`, `from` (an offset), `count` and `at` (ms) where they make sense. Two take a while, in which the broker may be
-//! away: `follow` reads in a group until it has `count` records, commits what it has after each poll, and tells their `values`; `drip`
-//! sends the numbers below `count` to partition 0, one each 20 ms, with one idempotent producer. And one is for another broker, and Java's alone: `transact` sends `records` in a transaction that
-//! it ends as `commit` says.
-//!
-//! Bytes are hexadecimal, or null. An answer is an
+//! `records`, `from` (an offset), `count` and `at` (ms) where they make sense. Bytes are hexadecimal, or null. An answer is an
 //! object; with `error`, it failed. Of what must be refused, `refused` is how the client was told.
+//!
+//! Two take a while, in which the broker may be away: `follow` reads in a group until it has `count` different values, commits what
+//! it has after each poll, and tells the `values` as text; `drip` sends the numbers below `count` to partition 0, one each 20 ms,
+//! with one idempotent producer. One is Java's alone, and for another broker: `transact` sends `records` in a transaction that it
+//! ends as `commit` says.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -58,6 +58,10 @@ async fn read_on(client: Client, server: Arc<Mutex<LocalBroker>>) -> Result<()> 
     killed?;
     let mut read = read?;
     read.sort_unstable();
+    let again = read.windows(2).find(|pair| pair[0] == pair[1] && pair[0] < HALF);
+    ensure!(again.is_none(), "it read again what it had committed: {read:?}");
+    // What it had not is read again by who has lost his membership with the broker.
+    read.dedup();
     let expected: Vec<usize> = (0..2 * HALF).collect();
     ensure!(read == expected, "it read {read:?}");
     Ok(())

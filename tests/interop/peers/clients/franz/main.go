@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -278,25 +280,31 @@ func group(ctx context.Context, c command) (answer, error) {
 	return answer{"read": a.read, "again": again, "first": first, "shared": shared, "last": a.has(), "state": state, "members": members}, nil
 }
 
-// follow reads until there are c.Count records, and commits what it has after each poll.
+// follow reads until there are c.Count different values, and commits what it has after each poll. A commit
+// of one who is no member any more is no failure: it joins again, and reads once more what was not committed.
 func follow(ctx context.Context, c command) (answer, error) {
 	m, err := join(c)
 	if err != nil {
 		return nil, err
 	}
 	defer m.cl.Close()
-	for m.read < c.Count {
+	different := map[string]bool{}
+	for len(different) < c.Count {
 		before := m.read
 		if err := m.poll(ctx); err != nil {
 			return nil, err
 		}
+		for _, value := range m.values[before:] {
+			different[value] = true
+		}
 		if m.read > before {
-			if err := m.cl.CommitUncommittedOffsets(ctx); err != nil {
+			err := m.cl.CommitUncommittedOffsets(ctx)
+			if err != nil && !errors.Is(err, kerr.IllegalGeneration) && !errors.Is(err, kerr.UnknownMemberID) {
 				return nil, err
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("it has read %d", m.read)
+			return nil, fmt.Errorf("it has read %v", m.values)
 		}
 	}
 	return answer{"values": m.values}, nil
