@@ -18,6 +18,14 @@ pub(crate) const GUESTS_VARIABLE: &str = "TICKPANDA_GUESTS";
 pub(crate) fn cargo() -> Result<Command> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()?).env("CARGO_TARGET_DIR", target_directory()?);
+    // What `cargo run` tells this program of itself. Build scripts look at it (ring's does): with it, all that
+    // hangs on them would be compiled anew whenever somebody calls cargo by hand in between.
+    for (name, _) in env::vars_os() {
+        let of_xtask = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+        if name.to_str().is_some_and(|name| of_xtask.iter().any(|it| name.starts_with(it))) {
+            cargo.env_remove(name);
+        }
+    }
     Ok(cargo)
 }
 
