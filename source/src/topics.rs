@@ -171,9 +171,9 @@ mod tests {
         let script = script[begin..].split("\n\n").next().unwrap();
         // What follows is the script's own: which module it is.
         let script = script.split("--var").next().unwrap();
-        let script = script.replace("$wasm", "tickpanda-transform.wasm");
+        let script = script.replace("$state/$hash.wasm", "tickpanda-transform.wasm");
         let script = script.replace("$name", "tickpanda-transform-raw-2");
-        let script = script.replace("$from_offset", "+0").replace("$raw", "raw-2");
+        let script = script.replace("\"$1\"", "+0").replace("$raw", "raw-2");
         let [ticks, candles, dead_letters] = topic::OUTPUTS;
         let script = script.replace("${outputs[0]}", ticks).replace("${outputs[1]}", candles);
         let script = script.replace("${outputs[2]}", dead_letters).replace(['"', '\\'], "");

@@ -286,7 +286,7 @@ mod tests {
         let mut it = Processor::uncompiled(Timing::broker(), now);
         assert_eq!((it.state(), it.failures(), it.todo(now)), (Unknown, 0, Todo::Create));
         it.created(now);
-        assert_eq!((it.state(), it.todo(now)), (Inactive, Todo::Wait(now + 3 * SECOND)));
+        assert_eq!((it.state(), it.todo(now)), (Inactive, Todo::Start));
     }
 
     #[test]

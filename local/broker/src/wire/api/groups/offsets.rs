@@ -15,7 +15,7 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
     OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -91,22 +91,31 @@ fn keep(shared: &Shared, group: &str, who: &Identity, commits: Vec<Commit>) -> R
 /// Topics by name, each with the offsets of some partitions; `None` where nothing is kept.
 type Found = Vec<(TopicName, Vec<(i32, Option<Committed>)>)>;
 
-/// The offsets kept of the partitions asked for, or all.
-fn find(shared: &Shared, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> Found {
+/// What was found already for a request: a partition of a group, or all. Each is told once, because an offset's
+/// metadata may be a thousand times as long as what asks for it.
+type Seen = HashSet<(GroupId, Option<(TopicName, i32)>)>;
+
+/// The offsets kept of the partitions asked for, or all, but for those that were seen.
+fn find(
+    shared: &Shared,
+    group: &GroupId,
+    asked: Option<Vec<(TopicName, Vec<i32>)>>,
+    seen: &mut Seen,
+) -> Found {
     let kept = shared.groups.offsets(group);
     match asked {
         Some(asked) => {
-            // Each once: its metadata may be a thousand times as long as its number.
-            let mut seen = HashSet::new();
-            let one = |(name, mut indexes): (TopicName, Vec<i32>)| {
-                indexes.retain(|index| seen.insert((name.clone(), *index)));
+            let mut one = |(name, mut indexes): (TopicName, Vec<i32>)| {
+                let mut is_new = |it| seen.insert((group.clone(), Some(it)));
+                indexes.retain(|index| is_new((name.clone(), *index)));
                 let id = shared.store.topic(&name).map(|topic| topic.id);
                 let of = |index: i32| id.and_then(|id| kept.get(&(id, index)).cloned());
                 let partitions = indexes.into_iter().map(|index| (index, of(index))).collect();
                 (name, partitions)
             };
-            asked.into_iter().map(one).collect()
+            asked.into_iter().map(&mut one).collect()
         }
+        None if !seen.insert((group.clone(), None)) => Vec::new(),
         None => {
             let topics = shared.store.topics();
             let one = topics.iter().filter_map(|topic| {
@@ -132,11 +141,12 @@ pub(in crate::wire::api) fn fetch(
     request: OffsetFetchRequest,
     version: i16,
 ) -> OffsetFetchResponse {
+    let mut seen = Seen::new();
     if version < 8 {
         let asked = request.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
-        let found = find(shared, &request.group_id, asked).into_iter();
+        let found = find(shared, &request.group_id, asked, &mut seen).into_iter();
         let topics = found.map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|(index, kept)| {
                 let (offset, metadata) = told(kept);
@@ -152,13 +162,11 @@ pub(in crate::wire::api) fn fetch(
         });
         return OffsetFetchResponse::default().with_topics(topics.collect());
     }
-    let mut seen = HashSet::new();
-    let groups = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
-    let groups = groups.map(|group| {
+    let groups = request.groups.into_iter().map(|group| {
         let asked = group.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
-        let found = find(shared, &group.group_id, asked).into_iter();
+        let found = find(shared, &group.group_id, asked, &mut seen).into_iter();
         let topics = found.map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|(index, kept)| {
                 let (offset, metadata) = told(kept);
