@@ -99,7 +99,7 @@ pub(crate) async fn jars() -> Result<PathBuf> {
 }
 
 async fn script() -> Result<Command> {
-    tools::debian("java", "openjdk-17-jdk-headless").await?;
+    tools::debian("java", "default-jdk-headless").await?;
     tools::debian("mvn", "maven").await?;
     let mut command = Command::new(tools::peers().join("kafka.sh"));
     command.env("KAFKA_CACHE", tools::cache("kafka")?);

@@ -3,9 +3,9 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow};
 use tokio::process::Command;
 
 /// Something of the package registries, or of this machine's kind, is not to be had. Everything else that
@@ -39,6 +39,27 @@ pub(crate) fn peers() -> PathBuf {
 /// Runs to the end and returns what it printed; anything but success is an error with the end of
 /// what it said.
 pub(crate) async fn output(command: &mut Command) -> Result<String> {
+    ended(command).await?.map_err(|(_, why)| why)
+}
+
+/// The same for a script of `peers/`, which says by exit code 3 that something is not to be had.
+pub(crate) async fn scripted(command: &mut Command) -> Result<String> {
+    ended(command).await?.map_err(|(status, why)| match status.code() {
+        Some(3) => absent(&why),
+        _ => why,
+    })
+}
+
+/// Runs what fetches something: where it fails, that is [`NotToBeHad`].
+pub(crate) async fn fetched(command: &mut Command) -> Result<String> {
+    output(command).await.map_err(|why| absent(&why))
+}
+
+fn absent(why: &Error) -> Error {
+    Error::new(NotToBeHad).context(format!("{why:#}"))
+}
+
+async fn ended(command: &mut Command) -> Result<Result<String, (ExitStatus, Error)>> {
     let shown = format!("{:?}", command.as_std());
     let output = command
         .stdin(Stdio::null())
@@ -47,12 +68,13 @@ pub(crate) async fn output(command: &mut Command) -> Result<String> {
         .await
         .with_context(|| format!("cannot run {shown}"))?;
     let printed = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = format!("{printed}{}", String::from_utf8_lossy(&output.stderr));
-        let from = said.char_indices().rev().nth(2_000).map_or(0, |(at, _)| at);
-        bail!("{shown} failed ({}): {}", output.status, said[from..].trim());
+    if output.status.success() {
+        return Ok(Ok(printed.into_owned()));
     }
-    Ok(printed.into_owned())
+    let said = format!("{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let from = said.char_indices().rev().nth(2_000).map_or(0, |(at, _)| at);
+    let why = anyhow!("{shown} failed ({}): {}", output.status, said[from..].trim());
+    Ok(Err((output.status, why)))
 }
 
 /// Whether a program of this name can be started.
@@ -71,7 +93,7 @@ pub(crate) async fn debian(program: &str, package: &str) -> Result<()> {
 pub(crate) async fn install(package: &str) -> Result<()> {
     if !there("apt-get").await {
         let why = format!("this machine has no apt-get: install {package} by hand");
-        return Err(anyhow::Error::new(NotToBeHad).context(why));
+        return Err(Error::new(NotToBeHad).context(why));
     }
     let script = "apt-get -qq update && apt-get -qq install -y --no-install-recommends \"$0\"";
     let mut command = Command::new("sh");
@@ -80,21 +102,18 @@ pub(crate) async fn install(package: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs what fetches something: where it fails, that is [`NotToBeHad`].
-pub(crate) async fn fetched(command: &mut Command) -> Result<String> {
-    output(command).await.map_err(|why| anyhow::Error::new(NotToBeHad).context(format!("{why:#}")))
-}
-
 /// A Python environment with exactly these packages; returns its interpreter.
 pub(crate) async fn python<S: AsRef<OsStr>>(packages: &[S]) -> Result<PathBuf> {
     let folder = cache("python")?;
     let python = folder.join("bin/python");
-    if !python.exists() {
+    // Half of an environment that was begun has no pip.
+    if !folder.join("bin/pip").exists() {
         debian("python3", "python3").await?;
-        if output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).await.is_err() {
+        let venv = ["-m", "venv", "--clear"];
+        if output(Command::new("python3").args(venv).arg(&folder)).await.is_err() {
             // Debian has the module's other half in a package of its own.
             install("python3-venv").await?;
-            output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).await?;
+            output(Command::new("python3").args(venv).arg(&folder)).await?;
         }
     }
     let mut install = Command::new(&python);
@@ -153,5 +172,5 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners = (0..N).map(listen).collect::<Result<Vec<_>>>()?;
     let ports = listeners.iter().map(|it| Ok(it.local_addr()?.port()));
     let ports: Vec<u16> = ports.collect::<Result<_>>()?;
-    ports.try_into().map_err(|_| anyhow::anyhow!("{N} free ports"))
+    ports.try_into().map_err(|_| anyhow!("{N} free ports"))
 }

@@ -166,7 +166,11 @@ public class JavaPeer {
     }
 
     static void until(Supplier<String> what, BooleanSupplier done, Runnable step) {
-        long deadline = System.currentTimeMillis() + PATIENCE_MS;
+        until(PATIENCE_MS, what, done, step);
+    }
+
+    static void until(long patience, Supplier<String> what, BooleanSupplier done, Runnable step) {
+        long deadline = System.currentTimeMillis() + patience;
         while (!done.getAsBoolean()) {
             if (System.currentTimeMillis() > deadline) {
                 throw new TimeoutException(what.get());
@@ -207,7 +211,7 @@ public class JavaPeer {
     static Map<String, Object> follow(JsonNode c) {
         try (Member a = new Member(c)) {
             int count = c.get("count").asInt();
-            until(() -> "it has read " + a.values, () -> new TreeSet<>(a.values).size() >= count, () -> {
+            until(2 * PATIENCE_MS, () -> "it has read " + a.values, () -> new TreeSet<>(a.values).size() >= count, () -> {
                 int before = a.read;
                 a.poll();
                 if (a.read > before) {

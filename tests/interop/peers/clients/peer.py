@@ -16,9 +16,9 @@ def tohex(data):
     return None if data is None else bytes(data).hex()
 
 
-def until(what, done, step):
+def until(what, done, step, patience=PATIENCE):
     """Calls `step` until `done` says so; says `what` it waited for where that never comes."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not done():
         if time.monotonic() > deadline:
             raise TimeoutError(what())
@@ -77,7 +77,8 @@ def follow(member, count, lost_membership):
                 if not lost_membership(error):
                     raise
 
-    until(lambda: f"it has read {member.values}", lambda: len(set(member.values)) >= count, step)
+    done = lambda: len(set(member.values)) >= count
+    until(lambda: f"it has read {member.values}", done, step, 2 * PATIENCE)
     member.close()
     return {"values": [value.decode() for value in member.values]}
 

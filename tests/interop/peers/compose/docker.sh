@@ -18,13 +18,15 @@ set -euo pipefail
 ENGINE=${ENGINE:-/var/tmp/tickpanda-engine}
 export DOCKER_HOST=unix://$ENGINE/docker.sock DOCKER_CONFIG=$ENGINE/config
 die() { echo "docker.sh: $*" >&2; exit 1; }
+# What is not to be had on this machine; anything else that fails is this script's fault.
+absent() { echo "docker.sh: $*" >&2; exit 3; }
 alive() { docker info >/dev/null 2>&1; }
 
 mirror() {
   local m
   m=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *\([^ ]*\/debian\)\/\{0,1\}$/\1/p' | head -n 1)
   [ -n "$m" ] || m=$(sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\/debian\)\/\{0,1\} .*/\2/p' /etc/apt/sources.list 2>/dev/null | head -n 1)
-  [ -n "$m" ] || die "no Debian mirror is configured on this machine"
+  [ -n "$m" ] || absent "no Debian mirror is configured on this machine"
   echo "$m"
 }
 
@@ -83,7 +85,7 @@ another() {
     echo "another engine runs here (dockerd, process $pids)"
   elif ip link show docker0 >/dev/null 2>&1; then
     echo "there is a bridge docker0 already, of another engine"
-  elif iptables-save 2>/dev/null | grep -q '^:DOCKER'; then
+  elif iptables-save 2>/dev/null | grep '^:DOCKER' >/dev/null; then # all of it: -q would break the pipe
     echo "there are chains of another engine in iptables"
   fi
 }
@@ -107,7 +109,7 @@ undoing() {
 remember() {
   {
     cat /proc/sys/kernel/random/boot_id
-    sysctl -n net.ipv4.ip_forward
+    cat /proc/sys/net/ipv4/ip_forward
     iptables -S FORWARD | sed -n 's/^-P FORWARD //p'
   } >"$ENGINE/changes"
 }
@@ -128,26 +130,31 @@ take_back() {
   ip link del docker0 2>/dev/null || true
   # An engine drops what it does not forward itself.
   iptables -P FORWARD "$policy"
-  sysctl -qw net.ipv4.ip_forward="$forward"
+  echo "$forward" >/proc/sys/net/ipv4/ip_forward
 }
 
 # --- Commands. --------------------------------------------------------------------------------------
 
+missing() { local tool; for tool; do command -v "$tool" >/dev/null || echo "$tool"; done; }
+
 start() {
-  [ "$(id -u)" = 0 ] || die "a Docker engine needs root"
+  [ "$(id -u)" = 0 ] || absent "a Docker engine needs root"
   mkdir -p "$ENGINE"
   local why
   # Of a start whose engine was killed.
   [ -n "$(our_pid)" ] || take_back
   if [ -z "$(our_pid)" ]; then
     why=$(another)
-    [ -z "$why" ] || die "$why, and this one would share its bridge and its rules: run this where no Docker engine is, or stop that one and restart the machine"
+    [ -z "$why" ] || absent "$why, and this one would share its bridge and its rules: run this where no Docker engine is, or stop that one and restart the machine"
   fi
-  if ! command -v dockerd >/dev/null || ! command -v iptables >/dev/null; then
+  if [ -n "$(missing dockerd docker iptables ip)" ]; then
     # The package must not start an engine of its own.
     local policy=/usr/sbin/policy-rc.d
     if [ -e "$policy" ]; then policy=''; else printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; fi
-    install_packages docker.io iptables || { rm -f ${policy:+"$policy"}; die "docker.io can't be installed"; }
+    # From Debian 13 on the client is a package of its own.
+    local packages=(docker.io iptables iproute2)
+    if [ -n "$(missing docker)" ] && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
+    install_packages "${packages[@]}" || { rm -f ${policy:+"$policy"}; absent "docker.io can't be installed"; }
     [ -z "$policy" ] || rm -f "$policy"
   fi
   plugins
@@ -156,7 +163,7 @@ start() {
     setsid dockerd --data-root="$ENGINE/data" --exec-root="$ENGINE/run" --pidfile="$ENGINE/pid" -H "$DOCKER_HOST" \
       >"$ENGINE/log" 2>&1 </dev/null &
     for _ in $(seq 240); do if alive; then break; fi; sleep 0.25; done
-    alive || { tail -n 20 "$ENGINE/log" >&2; die "the engine does not start"; }
+    alive || { tail -n 20 "$ENGINE/log" >&2; absent "the engine does not start"; }
   fi
   echo "export DOCKER_HOST=$DOCKER_HOST DOCKER_CONFIG=$DOCKER_CONFIG"
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-/// Longer than anything here takes: the programs give up after 30 s of waiting.
+/// Longer than anything here takes: the programs give up after 30 s of waiting, and to follow after 60 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running client. It ends with this value.

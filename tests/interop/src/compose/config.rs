@@ -43,7 +43,7 @@ pub(super) async fn run(table: &mut Table) {
     let (compose, version) = match Compose::fetch().await {
         Ok(fetched) => fetched,
         Err(why) => {
-            return table.skip(NAME, "docker-compose.yml, as Compose reads it", format!("{why:#}"));
+            return table.not_begun(NAME, "docker-compose.yml, as Compose reads it", &why);
         }
     };
     let (peer, compose) = (Peer::new(NAME, version), Arc::new(compose));

@@ -56,7 +56,7 @@ impl Engine {
 
     async fn script(&self, args: &[&str]) -> Result<()> {
         let mut command = Command::from(script(&self.folder, args));
-        tools::output(&mut command).await.context("the Docker engine")?;
+        tools::scripted(&mut command).await.context("the Docker engine")?;
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl Drop for Engine {
 /// Fetches Compose, if need be, and says where it is. As a program it needs neither docker nor an engine.
 pub(super) async fn compose() -> Result<PathBuf> {
     let mut command = Command::from(script(&tools::cache("engine")?, &["plugins"]));
-    let printed = tools::output(&mut command).await.context("Docker Compose")?;
+    let printed = tools::scripted(&mut command).await.context("Docker Compose")?;
     Ok(PathBuf::from(printed.trim()))
 }
 

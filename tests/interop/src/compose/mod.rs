@@ -52,7 +52,7 @@ async fn rows(table: &mut Table) -> Result<()> {
     let engine = match Engine::start().await {
         Ok(engine) => Arc::new(engine),
         Err(why) => {
-            table.skip("docker compose", "docker-compose.yml, all of it", format!("{why:#}"));
+            table.not_begun("docker compose", "docker-compose.yml, all of it", &why);
             return Ok(());
         }
     };

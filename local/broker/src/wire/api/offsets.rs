@@ -14,7 +14,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 };
 use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, TopicName,
 };
 
 use crate::batch::Header;
@@ -44,8 +44,7 @@ pub(super) fn list(
 ) -> ListOffsetsResponse {
     // Older versions have no such field, and kafka-protocol does not encode what would be lost.
     let epoch = if version >= 4 { EPOCH } else { -1 };
-    // As Kafka does it: a time that is looked for reads a batch, each time anew.
-    let mut seen = HashSet::new();
+    let repeated = repeated(&request);
     let topics = request.topics.into_iter().map(|asked| {
         let topic = shared.store.topic(&asked.name);
         let name = asked.name.clone();
@@ -54,7 +53,7 @@ pub(super) fn list(
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             let partition = topic.as_ref().and_then(|topic| topic.partition(asked.partition_index));
             let found = match partition {
-                _ if !seen.insert((name.clone(), asked.partition_index)) => {
+                _ if repeated.contains(&(name.clone(), asked.partition_index)) => {
                     Err(ResponseError::InvalidRequest)
                 }
                 Some(partition) => at(partition, asked.timestamp),
@@ -71,6 +70,16 @@ pub(super) fn list(
         ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+/// Partitions that are asked for more than once. Kafka refuses each of these: a time that is looked for reads a
+/// batch, every time anew.
+fn repeated(request: &ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
+    let mut seen = HashSet::new();
+    let asked = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|asked| (topic.name.clone(), asked.partition_index))
+    });
+    asked.filter(|it| !seen.insert(it.clone())).collect()
 }
 
 /// Offset and timestamp, both −1 where no record is so new.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use tickpanda_host::processor::{Processor, Todo, chance, output_partition};
+use tickpanda_host::processor::{Processor, ProcessorState, Todo, chance, output_partition};
 use tickpanda_host::{BatchHeader, HostError, Outputs};
 use tickpanda_kafka::decode::DecodeError;
 use tickpanda_kafka::{Batch, KafkaError};
@@ -265,6 +265,8 @@ impl Lane {
     fn fail(&mut self, error: &LaneError) {
         // What the guest said before it ended explains why.
         self.shared.guest.logs().flush();
+        // Whose guest does not even start has asked the cluster for nothing.
+        let was_served = self.processor.state() == ProcessorState::Running;
         let retry_in = self.processor.failed(Instant::now());
         // All that is held is done again.
         self.writers = Writers::new(&self.output_topics);
@@ -276,7 +278,9 @@ impl Lane {
                 _ = outage.failed(self.caller(), error)
             }
             _ => {
-                outage.served(self.caller());
+                if was_served {
+                    outage.served(self.caller());
+                }
                 warn!(partition = self.partition, ?retry_in, %error, "error running transform");
             }
         }

@@ -367,7 +367,11 @@ func alter(ctx context.Context, adm *kadm.Client, c command, whole bool) (answer
 }
 
 func serve(c command) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	patience := 30 * time.Second
+	if c.Do == "follow" {
+		patience *= 2 // the broker may be away meanwhile
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cl, err := client()
 	if err != nil {
