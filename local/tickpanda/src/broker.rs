@@ -1,7 +1,6 @@
 //! `tickpanda broker`: the local broker by itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use crate::cluster::ClusterSettings;
 use crate::timing::Timing;
 use crate::topics;
 
-/// As many transforms as Redpanda reserves memory for by default: 20 MiB for 2 MiB each.
-const DEFAULT_MOST: usize = 10;
 /// How soon a further raw topic gets its transform.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -64,7 +61,7 @@ pub struct BrokerSettings {
     /// The cluster's `data_transforms_per_core_memory_reservation`, in bytes: by the limit of each, so many transforms
     /// there may be [default: for ten]
     #[arg(long, value_name = "BYTES")]
-    memory_reservation: Option<NonZeroUsize>,
+    memory_reservation: Option<usize>,
 
     /// Stop when standard input closes: for a parent that may be killed.
     #[arg(long)]
@@ -78,10 +75,12 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
         allow_remote: settings.allow_remote,
         transforms: settings.timing.waits(),
         transform_limits: settings.cluster.limits(),
-        max_transforms: most(settings.memory_reservation, settings.cluster.limits().memory)?,
         transform_profile: settings.cluster.profile().unwrap_or_default(),
         ..BrokerConfig::new(settings.data_dir)
     };
+    if let Some(reservation) = settings.memory_reservation {
+        config.max_transforms = most(reservation, config.transform_limits.memory)?;
+    }
     if let Some(address) = settings.advertise {
         let (host, port) = address.rsplit_once(':').context("--advertise is HOST:PORT")?;
         let port = port.parse().context("--advertise is HOST:PORT with a port from 1 to 65535")?;
@@ -106,9 +105,8 @@ pub(crate) async fn run(settings: BrokerSettings) -> Result<()> {
 }
 
 /// Transforms at most, as Redpanda counts them.
-fn most(reservation: Option<NonZeroUsize>, limit: usize) -> Result<usize> {
-    let Some(reservation) = reservation else { return Ok(DEFAULT_MOST) };
-    let most = reservation.get() / limit;
+fn most(reservation: usize, limit: usize) -> Result<usize> {
+    let most = reservation / limit;
     ensure!(
         most > 0,
         "--memory-reservation is {reservation}, less than the {limit} bytes of one transform (--memory-limit)"
@@ -138,8 +136,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_as_many_transforms_as_memory_is_reserved_for() {
-        let of = |bytes: usize| most(NonZeroUsize::new(bytes), 16 << 20).ok();
-        assert_eq!(most(None, 16 << 20).ok(), Some(10));
+        let of = |bytes: usize| most(bytes, 16 << 20).ok();
         assert_eq!((of(64 << 20), of((64 << 20) - 1), of(1)), (Some(4), Some(3), None));
     }
 }

@@ -23,7 +23,7 @@ fetch() {
   mkdir -p "$libs"
   exec 9>"$libs/.lock"
   flock 9 # two at once would copy over each other
-  [ ! -e "$libs/.complete" ] || return 0
+  [ ! -e "$libs/.complete" ] || { exec 9>&-; return 0; } # else the broker inherits the lock
   cat >"$libs/pom.xml" <<X
 <project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>x</groupId><artifactId>kafka-home</artifactId><version>1</version><packaging>pom</packaging><dependencies>

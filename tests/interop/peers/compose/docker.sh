@@ -34,11 +34,12 @@ mirror() {
 # than docker-compose.yml.
 plugins() {
   [ ! -e "$DOCKER_CONFIG/cli-plugins/docker-compose" ] || return 0
-  command -v apt-get >/dev/null || die "compose and buildx are fetched by apt-get, which this machine has not"
-  local apt=$ENGINE/apt unpacked=$ENGINE/plugins deb
+  command -v apt-get >/dev/null || absent "compose and buildx are fetched by apt-get, which this machine has not"
+  local apt=$ENGINE/apt unpacked=$ENGINE/plugins deb from
+  from=$(mirror) # by itself: as a part of another command its failure would be lost
   mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$unpacked" "$DOCKER_CONFIG/cli-plugins"
   : >"$apt/status"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) forky main" >"$apt/sources.list"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from forky main" >"$apt/sources.list"
   {
     apt-config dump | grep '^Acquire::' || true
     cat <<C
@@ -46,14 +47,10 @@ Dir::Etc::main "/dev/null"; Dir::Etc::parts "/dev/null"; Dir::Etc::sourcelist "$
 Dir::State "$apt/state"; Dir::State::status "$apt/status"; Dir::Cache "$apt/cache"; APT::Sandbox::User ""; Acquire::Languages "none";
 C
   } >"$apt/apt.conf"
-  (
-    cd "$unpacked"
-    export APT_CONFIG=$apt/apt.conf
-    apt-get -qq update
-    apt-get -qq download docker-compose docker-buildx
-    for deb in ./*.deb; do dpkg-deb -x "$deb" .; done
-    rm -f ./*.deb
-  ) >&2
+  (cd "$unpacked" && export APT_CONFIG=$apt/apt.conf && apt-get -qq update && apt-get -qq download docker-compose docker-buildx) >&2 ||
+    absent "compose and buildx can't be fetched from Debian"
+  for deb in "$unpacked"/*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
+  rm -f "$unpacked"/*.deb
   ln -sf "$unpacked"/usr/libexec/docker/cli-plugins/* "$DOCKER_CONFIG/cli-plugins/"
 }
 
@@ -197,14 +194,15 @@ stop() {
 }
 
 base() {
-  local suite=$1 image=$2 root
+  local suite=$1 image=$2 root from
   shift 2
   if docker image inspect "$image" >/dev/null 2>&1; then return; fi
-  command -v debootstrap >/dev/null || install_packages debootstrap
+  command -v debootstrap >/dev/null || install_packages debootstrap || absent "debootstrap can't be installed"
+  from=$(mirror)
   root=$ENGINE/rootfs
   rm -rf "$root"
-  debootstrap --variant=minbase --include="$(IFS=,; echo "ca-certificates${*:+,$*}")" "$suite" "$root" "$(mirror)" >"$ENGINE/debootstrap.log" 2>&1 ||
-    { tail -n 20 "$ENGINE/debootstrap.log" >&2; die "debootstrap of $suite failed"; }
+  debootstrap --variant=minbase --include="$(IFS=,; echo "ca-certificates${*:+,$*}")" "$suite" "$root" "$from" >"$ENGINE/debootstrap.log" 2>&1 ||
+    { tail -n 20 "$ENGINE/debootstrap.log" >&2; absent "debootstrap of $suite failed"; }
   # A machine may have a certificate authority of its own, and reach its registries only with it.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   # As the slim images: without documentation and package lists.

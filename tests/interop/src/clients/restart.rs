@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::kcat;
 use super::matrix::{Client, How};
 use super::records::hex;
+use super::remote::Remote;
 use crate::local::LocalBroker;
 use crate::table::Table;
 
@@ -30,10 +31,12 @@ pub(super) async fn run(table: &mut Table, client: &Client, server: &Arc<Mutex<L
     }
     let what = "kill -9 of the broker: a group goes on behind what it had committed";
     table.check(&client.peer, what, read_on(client.clone(), Arc::clone(server))).await;
-    if let How::Remote(_) = client.how {
+    if let How::Remote(remote) = &client.how {
         let what =
             "kill -9 of the broker: an idempotent producer has written each record once, in order";
-        table.check(&client.peer, what, write_on(client.clone(), Arc::clone(server))).await;
+        let name = client.peer.name().replace(' ', "-");
+        let done = write_on(name, Arc::clone(remote), Arc::clone(server));
+        table.check(&client.peer, what, done).await;
     }
 }
 
@@ -81,11 +84,14 @@ async fn follow(client: &Client, topic: &str) -> Result<Vec<usize>> {
     values.iter().map(|value| value.parse().with_context(|| format!("{value:?}"))).collect()
 }
 
-async fn write_on(client: Client, server: Arc<Mutex<LocalBroker>>) -> Result<()> {
-    let How::Remote(remote) = &client.how else { return Ok(()) };
+async fn write_on(
+    client: String,
+    remote: Arc<Remote>,
+    server: Arc<Mutex<LocalBroker>>,
+) -> Result<()> {
     let mut server = server.lock().await;
     let kafka = server.client().await?;
-    let topic = format!("write-on-{}", client.peer.name().replace(' ', "-"));
+    let topic = format!("write-on-{client}");
     create(&kafka, &topic, 1).await?;
     let writes = remote.call(json!({"do": "drip", "topic": topic, "count": SENT}));
     let killed = async {

@@ -1,8 +1,9 @@
 //! Images that no registry is asked for, made here under the names that they stand for.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use tickpanda_tests::demo::program;
 use tokio::process::Command;
 
 use super::engine::{Engine, folder, repository};
@@ -48,7 +49,7 @@ async fn built(engine: &Engine, module: &Path) -> Result<()> {
     let out = context.path().join("out");
     std::fs::create_dir_all(out.join("bin"))?;
     for name in ["tickpanda", "tickpanda-source", "tickpanda-sink"] {
-        strip(&program(name)?, &out.join("bin").join(name)).await?;
+        strip(&program(name), &out.join("bin").join(name)).await?;
     }
     std::fs::copy("/etc/ssl/certs/ca-certificates.crt", out.join("ca-certificates.crt"))
         .context("this machine has no certificate authorities (ca-certificates)")?;
@@ -64,7 +65,7 @@ async fn redpanda(engine: &Engine) -> Result<()> {
         let file = file?;
         std::fs::copy(file.path(), context.path().join(file.file_name()))?;
     }
-    strip(&program("tickpanda")?, &context.path().join("tickpanda")).await?;
+    strip(&program("tickpanda"), &context.path().join("tickpanda")).await?;
     std::fs::copy(stand_in::build().await?, context.path().join("rpk"))?;
     build(engine, &pinned("docker.redpanda.com/redpandadata/redpanda")?, context.path()).await
 }
@@ -78,9 +79,4 @@ async fn build(engine: &Engine, image: &str, context: &Path) -> Result<()> {
     let mut command = engine.docker(&["build", "--quiet", "--tag", image]);
     tools::output(command.arg(context)).await.with_context(|| format!("image {image}"))?;
     Ok(())
-}
-
-/// One of our programs, beside this one.
-fn program(name: &str) -> Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name(name))
 }

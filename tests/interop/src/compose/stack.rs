@@ -25,6 +25,16 @@ const OVERRIDE: &str = "services:
   grafana: {profiles: [not-to-be-had]}
 ";
 
+/// Variables of docker-compose.yml for the ports that it publishes, of what is started here.
+const PORTS: [&str; 6] = [
+    "REDPANDA_KAFKA_PORT",
+    "REDPANDA_ADMIN_PORT",
+    "TIMESCALEDB_PUBLISHED_PORT",
+    "SOURCE_PORT",
+    "SINK_PORTS",
+    "PROMETHEUS_PORT",
+];
+
 /// The containers. Taken down with their volumes at the end.
 pub(super) struct Stack {
     engine: Arc<Engine>,
@@ -38,18 +48,9 @@ impl Stack {
         std::fs::write(folder.path().join("override.yml"), OVERRIDE.replace("BUILT_IMAGE", BUILT))?;
         // A `.env` in the repository is the user's.
         std::fs::write(folder.path().join("env"), "")?;
-        let mut ports = Vec::new();
-        for name in [
-            "REDPANDA_KAFKA_PORT",
-            "REDPANDA_ADMIN_PORT",
-            "TIMESCALEDB_PUBLISHED_PORT",
-            "SOURCE_PORT",
-            "SINK_PORTS",
-            "PROMETHEUS_PORT",
-        ] {
-            let [port] = tools::free_ports()?;
-            ports.push((name, port.to_string()));
-        }
+        // All at once, so that each is another.
+        let free: [u16; PORTS.len()] = tools::free_ports()?;
+        let ports = PORTS.into_iter().zip(free.map(|port| port.to_string())).collect();
         let stack = Stack { engine, folder, ports };
         // What a test left that was killed.
         stack.engine.compose_down(&stack.arguments(&["down", "--volumes", "--remove-orphans"]));
