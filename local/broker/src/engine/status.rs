@@ -54,7 +54,7 @@ pub enum TransformState {
     Inactive,
     /// It works, or waits for input.
     Running,
-    /// It has failed and is resting before it tries the same batch again.
+    /// It has failed, at its start or on a batch, and is resting before it tries that again.
     Errored(String),
     /// Nothing is known of it: its module is not compiled yet, or can't be, for this reason; that is tried again. Nothing
     /// that [`Broker::deploy`](crate::Broker::deploy) has taken gets here.
